@@ -1,0 +1,95 @@
+"""Files that are either whole or absent: every write goes to a temporary name and is renamed."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` only if the block succeeds.
+
+    The temporary name keeps the suffix of ``path``, since some writers choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write strict JSON (NaN and infinity are errors: they are not JSON)."""
+    text = json.dumps(value, indent=1, allow_nan=False)
+    with atomic(path) as temporary:
+        temporary.write_text(text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; a broken file is an error that names it."""
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not valid JSON ({error}); delete it and rerun the rule that makes it"
+        ) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text."""
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_parquet(path: str | Path, table: "pd.DataFrame") -> None:
+    """Write a table without its index."""
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
+    """Write a table without its index; missing cells stay empty."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write numpy arrays as one safetensors file."""
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(arrays, temporary, metadata=dict(metadata or {}))
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a safetensors file written by :func:`write_tensors`."""
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hex digest of a file's bytes; of a folder, of its files' names and bytes in sorted order."""
+    path = Path(path)
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+        return digest.hexdigest()
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,388 @@
+"""Names of everything that a config can choose, and where its code is.
+
+Importing this module imports neither torch nor any target. A target ``"package.module:object"`` is
+imported when it is asked for. ``version`` is bumped whenever the numbers that an entry makes can
+change; it is a parameter of the rules that use the entry, so a bump reruns exactly its dependants.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+
+def unknown(what: str, name: object, valid: Iterable[str]) -> ValueError:
+    """The error for an unknown name: what was given, the closest match, what is valid."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return ValueError(f"unknown {what} {name!r}.{hint} Valid: {', '.join(names) or 'none'}")
+
+
+def resolve(target: str) -> Any:
+    """Import ``"package.module:object"`` and return the object.
+
+    Raises:
+        ValueError: the target is not of that form, or the module or the object does not exist.
+    """
+    module_name, _, object_name = target.partition(":")
+    if not module_name or not object_name:
+        raise ValueError(f"{target!r} is not of the form 'package.module:object'")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"cannot import {module_name!r} of {target!r}: {error}. Is its folder on PYTHONPATH, "
+            "or is it installed in this environment?"
+        ) from error
+    try:
+        return getattr(module, object_name)
+    except AttributeError:
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise unknown(f"object in module {module_name}", object_name, names) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A name's code and its version."""
+
+    target: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEntry(Entry):
+    """A metric: a function of what ``reads`` says, returning :class:`seesaw.metrics.Measured`.
+
+    ``reads`` is ``"images"`` (reference and reconstructed images) or ``"conditions"`` (what the
+    network that plays ``role`` extracted from both). ``role`` is also how the network is found in
+    the config block ``networks:``.
+    """
+
+    reads: Literal["images", "conditions"]
+    role: str | None = None
+    label: str
+    unit: str
+    higher_is_better: bool
+    formula: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkEntry(Entry):
+    """A detector or feature network; the object at ``target`` is a :class:`seesaw.networks.Network`.
+
+    ``kind`` says what it extracts (see :mod:`seesaw.networks`). ``weights`` says where its weights
+    come from: ``None`` (it has none), ``"trained"`` (by ``trainer``, on the mini world), ``"file"``
+    (a file that the config names).
+    """
+
+    kind: Literal["edges", "map", "labels", "faces", "features", "perceptual"]
+    weights: Literal["trained", "file"] | None = None
+    trainer: str | None = None
+    torch: bool = True
+    label: str
+
+
+RegistryEntry = TypeVar("RegistryEntry", bound=Entry)
+
+
+@dataclass(frozen=True)
+class Registry(Generic[RegistryEntry]):
+    """Names to entries. Unknown names are errors that list the valid ones."""
+
+    what: str
+    entries: Mapping[str, RegistryEntry] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> RegistryEntry:
+        if name not in self.entries:
+            raise unknown(self.what, name, self.entries)
+        return self.entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __iter__(self) -> Any:
+        return iter(self.entries)
+
+    def load(self, name: str) -> Any:
+        """Import and return the object that ``name`` stands for."""
+        return resolve(self[name].target)
+
+
+METRICS = Registry(
+    "metric",
+    {
+        "psnr": MetricEntry(
+            target="seesaw.metrics.fidelity:psnr",
+            version="1",
+            reads="images",
+            label="PSNR",
+            unit="dB",
+            higher_is_better=True,
+            formula="mean over images of 20 log10(255 / RMSE), on uint8",
+        ),
+        "ssim": MetricEntry(
+            target="seesaw.metrics.fidelity:ssim",
+            version="1",
+            reads="images",
+            label="SSIM",
+            unit="1",
+            higher_is_better=True,
+            formula="Gaussian 11x11, sigma 1.5, K 0.01/0.03, range 255, valid windows, per channel",
+        ),
+        "lpips": MetricEntry(
+            target="seesaw.metrics.perceptual:lpips",
+            version="1",
+            reads="images",
+            role="lpips",
+            label="LPIPS",
+            unit="1",
+            higher_is_better=False,
+            formula="v0.1 distance of unit-normalised activations, weighted by the packaged heads",
+        ),
+        "rfid": MetricEntry(
+            target="seesaw.metrics.frechet:rfid",
+            version="1",
+            reads="conditions",
+            role="inception",
+            label="rFID",
+            unit="1",
+            higher_is_better=False,
+            formula="|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2), float64, covariance with ddof 1",
+        ),
+        "kid": MetricEntry(
+            target="seesaw.metrics.kid:kid",
+            version="1",
+            reads="conditions",
+            role="inception",
+            label="KID",
+            unit="1e-3",
+            higher_is_better=False,
+            formula="unbiased squared MMD, kernel (x.y / d + 1)^3, all pairs, times 1000",
+        ),
+        "canny": MetricEntry(
+            target="seesaw.metrics.drift:drift",
+            version="1",
+            reads="conditions",
+            role="canny",
+            label="Canny drift",
+            unit="L1",
+            higher_is_better=False,
+            formula="mean |c(x) - c(x')| of maps in [0, 1] (Seesaw eq. 3)",
+        ),
+        "depth": MetricEntry(
+            target="seesaw.metrics.drift:drift",
+            version="1",
+            reads="conditions",
+            role="depth",
+            label="Depth drift",
+            unit="L1",
+            higher_is_better=False,
+            formula="mean |c(x) - c(x')| of maps in [0, 1] (Seesaw eq. 3)",
+        ),
+        "segmentation": MetricEntry(
+            target="seesaw.metrics.drift:drift",
+            version="1",
+            reads="conditions",
+            role="segmentation",
+            label="Segmentation drift",
+            unit="L1",
+            higher_is_better=False,
+            formula="mean |c(x) - c(x')| of palette colours in [0, 1] (Seesaw eq. 3)",
+        ),
+        "identity": MetricEntry(
+            target="seesaw.metrics.faces:identity",
+            version="1",
+            reads="conditions",
+            role="face",
+            label="Identity",
+            unit="cosine",
+            higher_is_better=True,
+            formula="mean cosine of the largest faces, over images with a face in both",
+        ),
+        "face-recall": MetricEntry(
+            target="seesaw.metrics.faces:face_recall",
+            version="1",
+            reads="conditions",
+            role="face",
+            label="Face@R",
+            unit="share",
+            higher_is_better=True,
+            formula="share of the images with a face in the reference that keep one",
+        ),
+        "clip": MetricEntry(
+            target="seesaw.metrics.similarity:similarity",
+            version="1",
+            reads="conditions",
+            role="clip",
+            label="CLIP similarity",
+            unit="cosine",
+            higher_is_better=True,
+            formula="mean cosine of image embeddings",
+        ),
+        "dino": MetricEntry(
+            target="seesaw.metrics.similarity:similarity",
+            version="1",
+            reads="conditions",
+            role="dino",
+            label="DINO similarity",
+            unit="cosine",
+            higher_is_better=True,
+            formula="mean cosine of image embeddings",
+        ),
+    },
+)
+
+NETWORKS = Registry(
+    "network",
+    {
+        "canny": NetworkEntry(
+            target="seesaw.networks.canny:Canny",
+            version="1",
+            kind="edges",
+            torch=False,
+            label="cv2.Canny 100/200",
+        ),
+        "inception": NetworkEntry(
+            target="seesaw.networks.inception:Inception",
+            version="1",
+            kind="features",
+            weights="file",
+            label="Inception (FID weights)",
+        ),
+        "lpips-alex": NetworkEntry(
+            target="seesaw.networks.lpips_alex:LpipsAlex",
+            version="1",
+            kind="perceptual",
+            weights="file",
+            label="LPIPS AlexNet",
+        ),
+        "lpips-alex-random": NetworkEntry(
+            target="seesaw.networks.lpips_alex:LpipsAlexRandom",
+            version="1",
+            kind="perceptual",
+            label="LPIPS heads on a random AlexNet",
+        ),
+        "mini-depth": NetworkEntry(
+            target="seesaw.mini.depth:MiniDepth",
+            trainer="seesaw.mini.depth:train",
+            version="1",
+            kind="map",
+            weights="trained",
+            label="mini-depth",
+        ),
+        "mini-segmentation": NetworkEntry(
+            target="seesaw.mini.segmentation:MiniSegmentation",
+            trainer="seesaw.mini.segmentation:train",
+            version="1",
+            kind="labels",
+            weights="trained",
+            label="mini-segmentation",
+        ),
+        "mini-face": NetworkEntry(
+            target="seesaw.mini.face:MiniFace",
+            trainer="seesaw.mini.face:train",
+            version="1",
+            kind="faces",
+            weights="trained",
+            label="mini-face",
+        ),
+        "mini-inception": NetworkEntry(
+            target="seesaw.mini.inception:MiniInception",
+            trainer="seesaw.mini.inception:train",
+            version="1",
+            kind="features",
+            weights="trained",
+            label="mini-inception",
+        ),
+        "mini-clip": NetworkEntry(
+            target="seesaw.mini.clip:MiniClip",
+            trainer="seesaw.mini.clip:train",
+            version="1",
+            kind="features",
+            weights="trained",
+            label="mini-clip",
+        ),
+        "mini-dino": NetworkEntry(
+            target="seesaw.mini.dino:MiniDino",
+            trainer="seesaw.mini.dino:train",
+            version="1",
+            kind="features",
+            weights="trained",
+            label="mini-dino",
+        ),
+    },
+)
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "canny": ("edges",),
+    "depth": ("map",),
+    "segmentation": ("labels",),
+    "face": ("faces",),
+    "inception": ("features",),
+    "clip": ("features",),
+    "dino": ("features",),
+    "lpips": ("perceptual",),
+}
+"""Role in the study -> kinds of network that can play it."""
+
+FAMILIES = Registry(
+    "autoencoder family",
+    {
+        "diffusers-kl": Entry(target="seesaw.autoencoders.diffusers_kl:DiffusersKL", version="1"),
+        "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
+        "tokenizer-1d": Entry(
+            target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"
+        ),
+    },
+)
+
+OBJECTIVES = Registry(
+    "training objective",
+    {
+        "reconstruction": Entry(target="seesaw.autoencoders.objectives:reconstruction", version="1"),
+        "equivariance": Entry(target="seesaw.autoencoders.objectives:equivariance", version="1"),
+        "scale-equivariance": Entry(
+            target="seesaw.autoencoders.objectives:scale_equivariance", version="1"
+        ),
+        "alignment": Entry(target="seesaw.autoencoders.objectives:alignment", version="1"),
+        "masked": Entry(target="seesaw.autoencoders.objectives:masked", version="1"),
+    },
+)
+
+SOURCES = Registry(
+    "image source",
+    {
+        "folder": Entry(target="seesaw.data.folder:ImageFolder", version="1"),
+        "mini": Entry(target="seesaw.mini.scenes:MiniScenes", version="1"),
+    },
+)
+
+CROPS = Registry(
+    "crop",
+    {
+        "resize-center-crop": Entry(target="seesaw.data.crops:resize_center_crop", version="1"),
+        "adm": Entry(target="seesaw.data.crops:adm", version="1"),
+    },
+)
+
+INTERPOLATIONS = Registry(
+    "interpolation",
+    {
+        "linear": Entry(target="seesaw.ifid:linear", version="1"),
+        "slerp": Entry(target="seesaw.ifid:slerp", version="1"),
+        "mask": Entry(target="seesaw.ifid:mask", version="1"),
+    },
+)
+
+STAGES: Mapping[str, str] = {
+    "data": "1",
+    "autoencoders": "1",
+    "reconstruct": "1",
+    "conditions": "1",
+    "metrics": "1",
+    "neighbours": "1",
+    "ifid": "1",
+}
+"""Stage -> version of its own code (loops, storage, randomness), apart from what it plugs in."""

@@ -1,0 +1,286 @@
+"""Shards: arrays for many images in a few safetensors files, and a manifest that names them.
+
+A manifest ``manifest.json`` is written last, so a set of shards is whole when it exists::
+
+    {"format": 1, "n": 2000, "shards": [{"file": "shard-00000.safetensors", "n": 500, ...}],
+     "fields": {"images": {"dtype": "uint8", "shape": [3, 32, 32]}}, "meta": {...}}
+
+Each shard holds one array per field, ``(n, *shape)``, and the image ids as metadata. Shards lie
+beside their manifest. Nothing in a manifest depends on when or on which machine it was made.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seesaw.files import read_json, sha256_of, write_json, write_tensors
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images: their ids and, per field, an array ``(len(ids), ...)``."""
+
+    ids: list[str]
+    arrays: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, field: str) -> np.ndarray:
+        return self.arrays[field]
+
+
+def shard_name(index: int) -> str:
+    """File name of a shard."""
+    return f"shard-{index:05d}.safetensors"
+
+
+def write_shard(
+    folder: Path, index: int, ids: Sequence[str], arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Write one shard and return its entry for the manifest."""
+    for field, array in arrays.items():
+        if len(array) != len(ids):
+            raise ValueError(f"field {field!r} has {len(array)} rows for {len(ids)} image ids")
+    path = folder / shard_name(index)
+    write_tensors(path, arrays, {"ids": json.dumps(list(ids))})
+    return {
+        "file": path.name,
+        "n": len(ids),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+    }
+
+
+def write_manifest(
+    path: str | Path,
+    shards: Sequence[Mapping[str, Any]],
+    fields: Mapping[str, Mapping[str, Any]],
+    meta: Mapping[str, Any],
+) -> None:
+    """Write the manifest and remove shards of an earlier, longer set that it does not name."""
+    path = Path(path)
+    named = {shard["file"] for shard in shards}
+    for stale in path.parent.glob("shard-*.safetensors"):
+        if stale.name not in named:
+            stale.unlink()
+    write_json(
+        path,
+        {
+            "format": FORMAT,
+            "n": sum(shard["n"] for shard in shards),
+            "fields": dict(fields),
+            "meta": dict(meta),
+            "shards": list(shards),
+        },
+    )
+
+
+def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """The manifest's ``fields`` for arrays ``(n, ...)``."""
+    return {
+        field: {"dtype": str(array.dtype), "shape": list(array.shape[1:])}
+        for field, array in arrays.items()
+    }
+
+
+class ShardWriter:
+    """Collect batches of any size into shards of ``shard_size`` images.
+
+    Use as a context manager; the manifest is written on a clean exit only.
+
+    Args:
+        manifest: path of the manifest to make.
+        shard_size: images per shard.
+        meta: what the reader should know about the set; may be filled until the exit.
+    """
+
+    def __init__(self, manifest: str | Path, *, shard_size: int, meta: dict[str, Any]) -> None:
+        self.manifest = Path(manifest)
+        self.shard_size = shard_size
+        self.meta = meta
+        self._ids: list[str] = []
+        self._parts: list[dict[str, np.ndarray]] = []
+        self._shards: list[dict[str, Any]] = []
+        self._fields: dict[str, dict[str, Any]] | None = None
+
+    def __enter__(self) -> "ShardWriter":
+        self.manifest.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            if self._ids:
+                self._flush(len(self._ids))
+            if self._fields is None:
+                raise ValueError(f"{self.manifest}: no image was written")
+            write_manifest(self.manifest, self._shards, self._fields, self.meta)
+
+    def add(self, ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
+        """Append a batch: ``ids`` and arrays ``(len(ids), ...)``, the same fields every time."""
+        fields = describe(arrays)
+        if self._fields is None:
+            self._fields = fields
+        elif fields != self._fields:
+            raise ValueError(f"batch has fields {fields}, earlier ones had {self._fields}")
+        self._ids.extend(ids)
+        self._parts.append(dict(arrays))
+        while len(self._ids) >= self.shard_size:
+            self._flush(self.shard_size)
+
+    def _flush(self, n: int) -> None:
+        assert self._fields is not None
+        joined = {f: np.concatenate([p[f] for p in self._parts]) for f in self._fields}
+        head = {field: array[:n] for field, array in joined.items()}
+        self._shards.append(
+            write_shard(self.manifest.parent, len(self._shards), self._ids[:n], head)
+        )
+        self._ids = self._ids[n:]
+        self._parts = [{field: array[n:] for field, array in joined.items()}]
+
+
+class Shards:
+    """A set of shards, read lazily.
+
+    Args:
+        manifest: path of a ``manifest.json``.
+
+    Raises:
+        FileNotFoundError: the manifest or a shard that it names is missing.
+        ValueError: a shard is shorter than the manifest says, or the format is unknown.
+    """
+
+    def __init__(self, manifest: str | Path) -> None:
+        self.path = Path(manifest)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path} does not exist; make it with the rule of its stage")
+        content = read_json(self.path)
+        if content.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.path} has format {content.get('format')!r}, this version reads {FORMAT}; "
+                "delete it and rerun"
+            )
+        self.n: int = content["n"]
+        self.fields: dict[str, dict[str, Any]] = content["fields"]
+        self.meta: dict[str, Any] = content["meta"]
+        self.shards: list[dict[str, Any]] = content["shards"]
+        for shard in self.shards:
+            file = self.path.parent / shard["file"]
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"{file} is named by {self.path} but missing; delete the manifest and rerun"
+                )
+            if file.stat().st_size != shard["bytes"]:
+                raise ValueError(
+                    f"{file} has {file.stat().st_size} bytes, {self.path} says {shard['bytes']}: "
+                    "it was cut or changed; delete the manifest and rerun"
+                )
+
+    def __len__(self) -> int:
+        return self.n
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Image ids in stored order."""
+        return [image_id for index in range(len(self.shards)) for image_id in self.shard_ids(index)]
+
+    def shard_ids(self, index: int) -> list[str]:
+        """Image ids of one shard."""
+        with self._open(index) as file:
+            return json.loads(file.metadata()["ids"])
+
+    def batches(
+        self, fields: Sequence[str], batch_size: int, *, shards: Sequence[int] | None = None
+    ) -> Iterator[Batch]:
+        """Batches in stored order; a batch does not reach over the end of a shard.
+
+        Args:
+            fields: which arrays to read.
+            batch_size: images per batch at most.
+            shards: indices of the shards to read; all by default.
+        """
+        self._check(fields)
+        for index in range(len(self.shards)) if shards is None else shards:
+            with self._open(index) as file:
+                ids = json.loads(file.metadata()["ids"])
+                slices = {field: file.get_slice(field) for field in fields}
+                for start in range(0, len(ids), batch_size):
+                    stop = min(start + batch_size, len(ids))
+                    yield Batch(
+                        ids[start:stop], {f: slices[f][start:stop] for f in fields}
+                    )
+
+    def load(self, field: str) -> np.ndarray:
+        """One field of all images, ``(n, ...)``."""
+        self._check([field])
+        shape = self.fields[field]["shape"]
+        whole = np.empty((self.n, *shape), np.dtype(self.fields[field]["dtype"]))
+        row = 0
+        for index, shard in enumerate(self.shards):
+            with self._open(index) as file:
+                whole[row : row + shard["n"]] = file.get_tensor(field)
+            row += shard["n"]
+        return whole
+
+    def take(self, ids: Sequence[str], fields: Sequence[str]) -> Batch:
+        """The images named by ``ids``, in that order; an id may occur more than once."""
+        self._check(fields)
+        missing = [image_id for image_id in ids if image_id not in self._place]
+        if missing:
+            raise KeyError(f"{self.path} has no image {missing[0]!r} ({len(missing)} ids missing)")
+        out = {
+            f: np.empty((len(ids), *self.fields[f]["shape"]), np.dtype(self.fields[f]["dtype"]))
+            for f in fields
+        }
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for position, image_id in enumerate(ids):
+            shard, row = self._place[image_id]
+            wanted.setdefault(shard, []).append((position, row))
+        for shard, places in wanted.items():
+            with self._open(shard) as file:
+                for field in fields:
+                    rows = file.get_slice(field)
+                    for position, row in places:
+                        out[field][position] = rows[row : row + 1][0]
+        return Batch(list(ids), out)
+
+    @cached_property
+    def _place(self) -> dict[str, tuple[int, int]]:
+        return {
+            image_id: (shard, row)
+            for shard in range(len(self.shards))
+            for row, image_id in enumerate(self.shard_ids(shard))
+        }
+
+    def _open(self, index: int) -> Any:
+        from safetensors import safe_open
+
+        return safe_open(self.path.parent / self.shards[index]["file"], framework="numpy")
+
+    def _check(self, fields: Sequence[str]) -> None:
+        for field in fields:
+            if field not in self.fields:
+                raise ValueError(
+                    f"{self.path} has no field {field!r}; it has {', '.join(self.fields)}"
+                )
+
+
+def require_same_ids(a: Shards, b: Shards) -> None:
+    """Raise unless both sets hold the same images in the same order."""
+    if a.ids == b.ids:
+        return
+    only_a, only_b = set(a.ids) - set(b.ids), set(b.ids) - set(a.ids)
+    if only_a or only_b:
+        example = sorted(only_a | only_b)[0]
+        raise ValueError(
+            f"{a.path} and {b.path} hold different images: {len(only_a)} only in the first, "
+            f"{len(only_b)} only in the second (for example {example!r}); remake one of them"
+        )
+    raise ValueError(f"{a.path} and {b.path} hold the same images in different order; remake one")
