@@ -341,13 +341,13 @@ FAMILIES = Registry(
 OBJECTIVES = Registry(
     "training objective",
     {
-        "reconstruction": Entry(target="seesaw.autoencoders.objectives:reconstruction", version="1"),
-        "equivariance": Entry(target="seesaw.autoencoders.objectives:equivariance", version="1"),
+        "reconstruction": Entry(target="seesaw.autoencoders.objectives:Reconstruction", version="1"),
+        "equivariance": Entry(target="seesaw.autoencoders.objectives:Equivariance", version="1"),
         "scale-equivariance": Entry(
-            target="seesaw.autoencoders.objectives:scale_equivariance", version="1"
+            target="seesaw.autoencoders.objectives:ScaleEquivariance", version="1"
         ),
-        "alignment": Entry(target="seesaw.autoencoders.objectives:alignment", version="1"),
-        "masked": Entry(target="seesaw.autoencoders.objectives:masked", version="1"),
+        "alignment": Entry(target="seesaw.autoencoders.objectives:Alignment", version="1"),
+        "masked": Entry(target="seesaw.autoencoders.objectives:Masked", version="1"),
     },
 )
 

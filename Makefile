@@ -1,0 +1,44 @@
+# demo: the study on the mini world. test: the tests. check: lint. smoke: the mini world cut short.
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+READY := .venv/.installed
+
+.PHONY: demo smoke test check dag lock
+
+demo: $(READY)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/mini.yaml
+	@echo
+	@echo "report   $(CURDIR)/results/mini/report/index.html   (open this first)"
+	@echo "tables   $(CURDIR)/results/mini/tables"
+	@echo "figures  $(CURDIR)/results/mini/figures"
+
+smoke: $(READY)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint --configfile config/mini.yaml
+
+# the rule graph of the README
+dag: $(READY)
+	$(BIN)/python docs/rulegraph.py
+
+# exact pins from the ranges of pyproject.toml; envs/*.yaml take theirs from here (tested)
+lock: $(READY)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--constraint envs/constraints.txt --no-header --no-annotate --output-file requirements.lock
+	$(BIN)/python envs/pin.py
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else f"Seesaw needs Python 3.11 or 3.12, $(PYTHON) is {sys.version.split()[0]}; say make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@

@@ -1,0 +1,47 @@
+"""Stage ``conditions``: what a detector or feature network extracts from a source's images.
+
+A source is the packed evaluation split or an autoencoder's reconstructions of it.
+"""
+
+from pathlib import Path
+
+from seesaw.networks import load_network
+from seesaw.progress import progress
+from seesaw.shards import Shards, ShardWriter
+
+
+def extract_conditions(
+    *,
+    network: str,
+    weights: str | Path | None,
+    images: str | Path,
+    output: str | Path,
+    batch_size: int,
+    device: str,
+) -> None:
+    """Run one network over all images of a set of shards.
+
+    Writes shards of the same sizes as the input's, with the fields of the network's kind (see
+    :mod:`seesaw.networks`).
+
+    Args:
+        network: registry name.
+        weights: its weights file, if it has one.
+        images: manifest with a field ``images``, uint8 RGB.
+        output: manifest to write.
+        batch_size: images at a time.
+        device: torch device.
+    """
+    source = Shards(images)
+    extractor = load_network(network, weights, device)
+    meta = {"network": network, **extractor.meta}
+    shard_size = max(shard["n"] for shard in source.shards)
+    batches = progress(
+        source.batches(["images"], batch_size),
+        total=sum(-(-shard["n"] // batch_size) for shard in source.shards),
+        what=f"{network} on {len(source)} images",
+        unit="batche",
+    )
+    with ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
+        for batch in batches:
+            writer.add(batch.ids, extractor.extract(batch["images"]))

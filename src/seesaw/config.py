@@ -1,0 +1,229 @@
+"""The config of a run: checked against a strict schema, names checked against the registries.
+
+Torch-free: it runs whenever Snakemake parses the workflow.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seesaw.registry import (
+    CROPS,
+    FAMILIES,
+    INTERPOLATIONS,
+    METRICS,
+    NETWORKS,
+    OBJECTIVES,
+    ROLES,
+    SOURCES,
+    unknown,
+)
+
+Config = Mapping[str, Any]
+
+
+def load_yaml(path: str | Path) -> Any:
+    """Read a YAML file; broken YAML is an error that names the file."""
+    import yaml
+
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+
+
+def resolve_autoencoders(
+    items: Sequence[str | Mapping[str, Any]], registry: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Entries of the pool: a bare name is looked up in the registry of published autoencoders.
+
+    Args:
+        items: the config's ``autoencoders`` list: names or whole entries.
+        registry: ``config/autoencoders.yaml``, name -> entry without its name.
+
+    Raises:
+        ValueError: a name that the registry lacks.
+    """
+    entries = []
+    for item in items:
+        if isinstance(item, Mapping):
+            entries.append(dict(item))
+        elif item in registry:
+            entries.append({"name": item, **registry[item]})
+        else:
+            raise ValueError(f"config, autoencoders: {unknown('autoencoder', item, registry)}")
+    return entries
+
+
+def check_config(config: Config, schema: Mapping[str, Any]) -> None:
+    """Raise unless ``config`` fits the schema and every name in it means something.
+
+    Args:
+        config: the merged config of the run.
+        schema: JSON schema (``workflow/schemas/config.schema.yaml``).
+
+    Raises:
+        ValueError: where in the config, what was given, what is allowed.
+    """
+    _check_schema(config, schema)
+    _check_names(config)
+    _check_data(config)
+    _check_autoencoders(config)
+    _check_metrics(config)
+    _check_ifid(config)
+
+
+def _check_schema(config: Config, schema: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path))
+    if not errors:
+        return
+    error = errors[0]
+    where = ".".join(str(part) for part in error.path) or "top level"
+    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
+        valid = error.schema.get("properties", {})
+        bad = next(key for key in error.instance if key not in valid)
+        raise ValueError(f"config, {where}: {unknown('key', bad, valid)}")
+    raise ValueError(f"config, {where}: {error.message}")
+
+
+def _check_names(config: Config) -> None:
+    for split, source in config["data"]["splits"].items():
+        _known(SOURCES, source["source"], f"data.splits.{split}.source")
+    _known(CROPS, config["data"]["crop"], "data.crop")
+    for role, player in config["networks"].items():
+        if role not in ROLES:
+            raise ValueError(f"config, networks: {unknown('role', role, ROLES)}")
+        _known(NETWORKS, player["network"], f"networks.{role}.network")
+        entry = NETWORKS[player["network"]]
+        if entry.kind not in ROLES[role]:
+            fitting = [name for name in NETWORKS if NETWORKS[name].kind in ROLES[role]]
+            raise ValueError(
+                f"config, networks.{role}: {player['network']!r} is of kind {entry.kind!r} and "
+                f"cannot play this role; these can: {', '.join(fitting)}"
+            )
+        if (entry.weights == "file") != ("weights" in player):
+            raise ValueError(
+                f"config, networks.{role}: {player['network']!r} "
+                + ("needs 'weights', the path of its file" if entry.weights else "takes no 'weights'")
+            )
+
+
+def _check_data(config: Config) -> None:
+    splits = config["data"]["splits"]
+    for key in ("evaluation", "reference"):
+        if config["data"][key] not in splits:
+            raise ValueError(f"config, data.{key}: {unknown('split', config['data'][key], splits)}")
+    names = {entry["name"] for entry in config["autoencoders"]}
+    clash = names & set(splits)
+    if clash:
+        raise ValueError(f"config: {sorted(clash)[0]!r} names both a split and an autoencoder")
+    trained = [e["name"] for e in config["autoencoders"] if "train" in e]
+    taught = [r for r, p in config["networks"].items() if NETWORKS[p["network"]].trainer]
+    if (trained or taught) and "train" not in splits:
+        raise ValueError(
+            f"config, data.splits: {', '.join(trained + taught)} is trained on the split 'train', "
+            "which is not there"
+        )
+
+
+def _check_autoencoders(config: Config) -> None:
+    entries = {}
+    for entry in config["autoencoders"]:
+        name = entry["name"]
+        where = f"autoencoders.{name}"
+        if name in entries:
+            raise ValueError(f"config, {where}: this name stands twice")
+        entries[name] = entry
+        if ":" not in entry["family"]:
+            _known(FAMILIES, entry["family"], f"{where}.family")
+        if "weights" in entry and "train" in entry:
+            raise ValueError(f"config, {where}: give 'weights' or 'train', not both")
+    for name, entry in entries.items():
+        where = f"autoencoders.{name}"
+        if entry.get("duplicate_of", name) not in entries:
+            raise ValueError(
+                f"config, {where}: {unknown('autoencoder', entry['duplicate_of'], entries)}"
+            )
+        train = entry.get("train", {})
+        if "objective" in train:
+            _known(OBJECTIVES, train["objective"], f"{where}.train.objective")
+        if train.get("init", name) not in entries:
+            raise ValueError(f"config, {where}: {unknown('autoencoder', train['init'], entries)}")
+        if "teacher" in train and train["teacher"] not in config["networks"]:
+            raise ValueError(
+                f"config, {where}: {unknown('role', train['teacher'], config['networks'])}"
+            )
+    for name in entries:
+        chain = [name]
+        while (init := entries[chain[-1]].get("train", {}).get("init")) is not None:
+            if init in chain:
+                raise ValueError(f"config, autoencoders: 'init' runs in a circle: {chain}")
+            chain.append(init)
+
+
+def _check_metrics(config: Config) -> None:
+    for metric in config["metrics"]:
+        _known(METRICS, metric, "metrics")
+        role = METRICS[metric].role
+        if role is not None and role not in config["networks"]:
+            raise ValueError(
+                f"config, metrics: {metric!r} needs a network for the role {role!r}; name one "
+                f"under networks.{role}, or leave the metric out"
+            )
+
+
+def _check_ifid(config: Config) -> None:
+    if "ifid" not in config:
+        return
+    if "neighbours" not in config:
+        raise ValueError("config, ifid: iFID needs the block 'neighbours'")
+    if "inception" not in config["networks"]:
+        raise ValueError("config, ifid: iFID needs a network for the role 'inception'")
+    neighbours = config["neighbours"]
+    for variant in ifid_variants(config):
+        _known(INTERPOLATIONS, variant["interpolation"], "ifid")
+        distance = "l2" if variant["interpolation"] == "linear" else "cosine"
+        for key, value, block in (
+            ("references", variant["references"], neighbours["references"]),
+            ("distances", distance, neighbours["distances"]),
+        ):
+            if value not in block:
+                raise ValueError(
+                    f"config, ifid: {variant} needs {value!r} in neighbours.{key}, which is {block}"
+                )
+        if variant["k"] > neighbours["k"]:
+            raise ValueError(
+                f"config, ifid: {variant} draws among {variant['k']}, neighbours.k is "
+                f"{neighbours['k']}"
+            )
+
+
+def ifid_variants(config: Config) -> Iterator[dict[str, Any]]:
+    """The default setting first, then the sweep over alpha, then the listed variants."""
+    block = config["ifid"]
+    yield dict(block["default"])
+    for alpha in block.get("alphas", []):
+        yield {**block["default"], "alpha": alpha}
+    for variant in block.get("variants", []):
+        yield dict(variant)
+
+
+def protocol(config: Config) -> dict[str, Any]:
+    """The named choices that every score of the run carries."""
+    return {
+        "data": config["name"],
+        "crop": config["data"]["crop"],
+        "resolution": config["data"]["resolution"],
+        "evaluation": config["data"]["evaluation"],
+        "quantisation": "uint8-round",
+        "posterior": config["reconstruct"]["posterior"],
+    }
+
+
+def _known(registry: Any, name: str, where: str) -> None:
+    try:
+        registry[name]
+    except ValueError as error:
+        raise ValueError(f"config, {where}: {error}") from None

@@ -1,0 +1,144 @@
+"""One look for all figures: sizes, fonts, a colour and marker per group, axis labels, saving."""
+
+import functools
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from seesaw.files import atomic, write_csv
+from seesaw.score_table import Column, pool
+from seesaw.stats import Correlation
+
+COLUMN_WIDTH = 3.4
+FULL_WIDTH = 7.0
+"""Widths in inches: one column, and the full page."""
+
+SMALL = 6.0
+"""Font size in points of numbers at points and of keys."""
+
+RC: Mapping[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so a figure looks the same everywhere
+    "font.size": 7.0,
+    "axes.labelsize": 7.0,
+    "axes.titlesize": 6.5,
+    "axes.titlepad": 3.0,
+    "axes.labelpad": 2.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "xtick.major.size": 2.0,
+    "ytick.major.size": 2.0,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.4,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,
+}
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, without the yellow that vanishes on white."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function under :data:`RC`, and leave matplotlib's settings as they were."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(dict(RC)):
+            return function(*args, **kwargs)
+
+    return run
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in inches, on an Agg canvas, with constrained layout."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def group_styles(scores: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Colour and marker per group, by order of first appearance in all scores (63 are distinct)."""
+    groups = dict.fromkeys(pool(scores)["group"])
+    return {
+        group: (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
+        for place, group in enumerate(groups)
+    }
+
+
+def axis_label(column: Column, width: int = 34) -> str:
+    """For an axis that points to better: name, unit, an arrow, and below the network, wrapped."""
+    first = f"{column.quantity}  (better \N{RIGHTWARDS ARROW})"
+    return "\n".join([first, *textwrap.wrap(column.network, width)])
+
+
+def p_text(p: float | None) -> str:
+    """``p = .031``, ``p < .001``."""
+    if p is None:
+        return "p undefined"
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+
+
+def correlation_text(found: Correlation) -> str:
+    """One line: rho, its interval, p and n; or why there is none."""
+    if found.value is None:
+        return f"no \N{GREEK SMALL LETTER RHO}: {found.note}"
+    interval = "" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]"
+    rho = f"\N{GREEK SMALL LETTER RHO} = {found.value:.2f}{interval}"
+    return f"{rho}, {p_text(found.p)}, n = {found.n}".replace("-", "\N{MINUS SIGN}")
+
+
+@styled
+def message_figure(text: str) -> Figure:
+    """A small figure that says in words why there is no plot."""
+    figure = new_figure(COLUMN_WIDTH, 1.0)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color="0.3", wrap=True)
+    return figure
+
+
+@styled
+def save_figure(
+    figure: Figure, points: pd.DataFrame, outputs: Mapping[str, str | Path], dpi: int = 200
+) -> None:
+    """Write a figure as PDF and PNG and the points it shows as CSV, each whole or not at all.
+
+    Args:
+        figure: the figure.
+        points: what it shows.
+        outputs: paths by kind, any of ``pdf``, ``png``, ``csv``.
+        dpi: resolution of the PNG.
+    """
+    unknown = set(outputs) - {"pdf", "png", "csv"}
+    if unknown:
+        raise ValueError(f"cannot write a figure as {', '.join(unknown)}; valid: pdf, png, csv")
+    for kind, path in outputs.items():
+        if kind == "csv":
+            write_csv(path, points)
+            continue
+        # no dates: the same figure is the same file
+        metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)

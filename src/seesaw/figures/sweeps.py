@@ -1,0 +1,50 @@
+"""Seesaw Figures 5-9: every generation and reconstruction metric against one family of conditions."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from seesaw.figures.scatter import scatter_grid
+from seesaw.score_table import measured
+
+ACROSS = ("gfid", "rfid", "ifid", "psnr", "ssim", "lpips")
+
+
+def figure5(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Seesaw Figure 5: against Canny drift."""
+    return condition_figure(scores, ["canny"])
+
+
+def figure6(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Seesaw Figure 6: against depth drift."""
+    return condition_figure(scores, ["depth"])
+
+
+def figure7(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Seesaw Figure 7: against segmentation drift."""
+    return condition_figure(scores, ["segmentation"])
+
+
+def figure8(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Seesaw Figure 8: against identity similarity and face detection recall."""
+    return condition_figure(scores, ["identity", "face-recall"])
+
+
+def figure9(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Seesaw Figure 9: against CLIP and DINO similarity."""
+    return condition_figure(scores, ["clip", "dino"])
+
+
+def condition_figure(
+    scores: pd.DataFrame, conditions: Sequence[str], columns: int = 3
+) -> tuple[Figure, pd.DataFrame]:
+    """A block of panels per condition, one panel per measured metric of :data:`ACROSS`."""
+    across, down = measured(scores, ACROSS), measured(scores, conditions)
+    missing = [metric for metric in (*ACROSS, *conditions) if metric not in (*across, *down)]
+    cells = [
+        [(x, y) for x in across[start : start + columns]]
+        for y in down
+        for start in range(0, len(across), columns)
+    ]
+    return scatter_grid(scores, cells, missing)

@@ -1,0 +1,115 @@
+"""All scores of a run in one long table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from seesaw.files import read_json, write_csv
+from seesaw.results import read_scores
+
+SPATIAL = ("canny", "depth", "segmentation")
+BASELINES = ("", "shuffled", "zero")
+COLUMNS = (
+    "autoencoder",
+    "group",
+    "training",
+    "metric",
+    "variant",
+    "value",
+    "n",
+    "unit",
+    "higher_is_better",
+    "network",
+    "protocol",
+    "note",
+    "metric_version",
+    "seed",
+    "weights_sha256",
+    "duplicate_of",
+    "seesaw",
+    "git_commit",
+)
+
+
+def collect_scores(
+    *,
+    scores: Sequence[str | Path],
+    manifests: Sequence[str | Path],
+    autoencoders: Sequence[Mapping[str, str]],
+    output: str | Path,
+) -> None:
+    """Write ``scores.csv``: one row per (autoencoder, metric, variant).
+
+    Args:
+        scores: JSON files of the scoring jobs.
+        manifests: reconstruction manifests, in the order of ``autoencoders``.
+        autoencoders: name, group, training and duplicate_of of each autoencoder.
+        output: CSV to write.
+    """
+    rows = [row for path in scores for row in _rows(path)]
+    table = pd.DataFrame(rows)
+    table = pd.concat([table, spatial(table)], ignore_index=True)
+    labels = {}
+    for entry, manifest in zip(autoencoders, manifests, strict=True):
+        sha = read_json(manifest)["meta"].get("weights_sha256")
+        labels[entry["name"]] = {
+            "group": entry["group"] or entry["name"],
+            "training": entry["training"],
+            "duplicate_of": entry["duplicate_of"],
+            "weights_sha256": sha,
+        }
+    for column in ("group", "training", "duplicate_of", "weights_sha256"):
+        table[column] = [labels[name][column] for name in table["autoencoder"]]
+    order = {name: position for position, name in enumerate(labels)}
+    table = table.sort_values("autoencoder", key=lambda c: c.map(order), kind="stable")
+    write_csv(output, table[list(COLUMNS)])
+
+
+def spatial(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the metric ``spatial``: the mean of Canny, depth and segmentation drift.
+
+    As in Seesaw A.1.2, for the drift and for its baselines; empty where one of the three is missing.
+    """
+    rows = []
+    parts = table[table["metric"].isin(SPATIAL) & table["variant"].isin(BASELINES)]
+    for (_, variant), group in parts.groupby(["autoencoder", "variant"], sort=False):
+        if set(group["metric"]) != set(SPATIAL) or group["value"].isna().any():
+            continue
+        by_metric = group.set_index("metric").loc[list(SPATIAL)]
+        rows.append(
+            {
+                **group.iloc[0].to_dict(),
+                "metric": "spatial",
+                "variant": variant,
+                "value": by_metric["value"].mean(),
+                "network": " + ".join(by_metric["network"]),
+                "metric_version": "+".join(map(str, by_metric["metric_version"])),
+                "note": "mean of Canny, depth and segmentation drift",
+            }
+        )
+    return pd.DataFrame(rows, columns=table.columns)
+
+
+def _rows(path: str | Path) -> list[dict[str, Any]]:
+    autoencoder, scores, provenance = read_scores(path)
+    return [
+        {
+            "autoencoder": autoencoder,
+            "metric": score.metric,
+            "variant": score.variant,
+            "value": score.value,
+            "n": score.n,
+            "unit": score.unit,
+            "higher_is_better": score.higher_is_better,
+            "network": score.network or "",
+            "protocol": "; ".join(f"{key}={value}" for key, value in score.protocol.items()),
+            "note": score.note,
+            "metric_version": score.metric_version,
+            "seed": provenance.get("seed"),
+            "seesaw": provenance.get("seesaw"),
+            "git_commit": provenance.get("git_commit"),
+        }
+        for score in scores
+    ]

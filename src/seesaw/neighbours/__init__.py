@@ -1,0 +1,1 @@
+"""Stage ``neighbours``: the K nearest reference latents of every evaluation latent, exactly."""

@@ -1,0 +1,275 @@
+"""Search: the K nearest reference latents of every evaluation latent, exactly.
+
+Reference latents are never stored: a shard of reference images is encoded, compared and forgotten
+(1.28 million latents of a high-dimensional autoencoder are half a terabyte). A float32 matrix
+product proposes candidates; a candidate that could enter a running top-K is measured again in
+float64. So the result depends neither on block sizes nor on how many jobs share the shards.
+
+Costs follow the official iFID code (tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID, evalvae.py,
+commit bac6ede): squared L2, or minus the cosine of the flattened latents.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seesaw.autoencoders.base import load_autoencoder
+from seesaw.progress import progress
+from seesaw.reconstruct import encode_batch
+from seesaw.registry import unknown
+from seesaw.seeds import seed_for
+from seesaw.shards import Shards
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DISTANCES = ("l2", "cosine")
+QUERY_BYTES = 4 << 30  # queries on the device at a time, at most
+
+
+def reference_ranks(ids: Sequence[str], seed: int) -> np.ndarray:
+    """Rank of each reference image in a seeded order that depends on the ids only, ``(N,)``.
+
+    The reference set of size ``n`` is the images of rank below ``n``, so sets are nested.
+    """
+    keys = [(seed_for(seed, "reference", image_id), image_id) for image_id in ids]
+    ranks = np.empty(len(ids), np.int64)
+    ranks[sorted(range(len(ids)), key=keys.__getitem__)] = np.arange(len(ids))
+    return ranks
+
+
+@dataclass
+class TopK:
+    """Running top-K of ``queries`` queries: costs ascending, ties by reference index.
+
+    Attributes:
+        cost: float64 ``(queries, k)``, infinity where empty.
+        index: int64 ``(queries, k)``, -1 where empty.
+        msd: mean squared difference of the pair's latents, float64 ``(queries, k)``.
+    """
+
+    queries: int
+    k: int
+    cost: np.ndarray = field(init=False)
+    index: np.ndarray = field(init=False)
+    msd: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cost = np.full((self.queries, self.k), np.inf)
+        self.index = np.full((self.queries, self.k), -1, np.int64)
+        self.msd = np.full((self.queries, self.k), np.inf)
+
+    def add(self, query: np.ndarray, index: np.ndarray, cost: np.ndarray, msd: np.ndarray) -> None:
+        """Offer candidates, one per row of the four arrays ``(M,)``; a pair is offered once."""
+        if not len(query):
+            return
+        rows, position = np.unique(query, return_inverse=True)
+        order = np.lexsort((index, cost, position))
+        starts = np.searchsorted(position[order], np.arange(len(rows)))
+        within = np.arange(len(order)) - starts[position[order]]
+        kept = order[within < self.k]
+        slot, row = within[within < self.k], position[kept]
+
+        def merge(current: np.ndarray, offered: np.ndarray, empty: float) -> np.ndarray:
+            fresh = np.full((len(rows), self.k), empty, current.dtype)
+            fresh[row, slot] = offered[kept]
+            return np.concatenate([current[rows], fresh], axis=1)
+
+        cost_all = merge(self.cost, cost, np.inf)
+        index_all = merge(self.index, index, -1)
+        msd_all = merge(self.msd, msd, np.inf)
+        best = np.lexsort((index_all, cost_all), axis=1)[:, : self.k]
+        self.cost[rows] = np.take_along_axis(cost_all, best, 1)
+        self.index[rows] = np.take_along_axis(index_all, best, 1)
+        self.msd[rows] = np.take_along_axis(msd_all, best, 1)
+
+
+def exact_costs(queries: Tensor, references: Tensor, distance: str) -> tuple[Tensor, Tensor]:
+    """Cost and mean squared difference of pairs of flattened latents, ``(M, D)`` each, float64."""
+    q, r = queries.double(), references.double()
+    msd = (q - r).square().mean(1)
+    if distance == "l2":
+        return msd * q.shape[1], msd
+    norms = q.norm(dim=1).clamp_min(1e-8) * r.norm(dim=1).clamp_min(1e-8)
+    return -(q * r).sum(1) / norms, msd
+
+
+def approximate_costs(queries: Tensor, references: Tensor, distance: str) -> tuple[Tensor, Tensor]:
+    """float32 costs ``(Q, R)`` by one matrix product, and a bound on their error ``(Q, 1)``."""
+    rounding = 4 * queries.shape[1] ** 0.5 * torch.finfo(torch.float32).eps
+    if distance == "cosine":
+        q = torch.nn.functional.normalize(queries, dim=1)
+        r = torch.nn.functional.normalize(references, dim=1)
+        return -(q @ r.T), torch.full((len(queries), 1), rounding, device=queries.device)
+    center = queries.mean(0)
+    q, r = queries - center, references - center
+    q_square, r_square = q.square().sum(1, keepdim=True), r.square().sum(1)
+    bound = rounding * (q_square + r_square.max())
+    return q_square + r_square - 2 * (q @ r.T), bound
+
+
+def offer(
+    top: TopK,
+    *,
+    queries: Tensor,
+    first_query: int,
+    references: Tensor,
+    reference_index: np.ndarray,
+    distance: str,
+    forbidden: np.ndarray | None = None,
+) -> None:
+    """Offer a block of references to a block of queries.
+
+    Args:
+        top: the running top-K of all queries.
+        queries: flattened latents ``(Q, D)``, float32.
+        first_query: row in ``top`` of the first of them.
+        references: flattened latents ``(R, D)``, float32.
+        reference_index: their indices in the reference split ``(R,)``.
+        distance: ``"l2"`` or ``"cosine"``.
+        forbidden: pairs ``(P, 2)`` of (row of queries, row of references) that may not match.
+    """
+    rough, bound = approximate_costs(queries, references, distance)
+    if forbidden is not None and len(forbidden):
+        rough[forbidden[:, 0], forbidden[:, 1]] = torch.inf
+    worst = torch.from_numpy(top.cost[first_query : first_query + len(queries), -1])
+    limit = torch.minimum(
+        worst.to(rough.device, rough.dtype)[:, None],
+        rough.kthvalue(min(top.k, rough.shape[1]), dim=1, keepdim=True).values + bound,
+    )
+    query_row, reference_row = torch.nonzero(
+        (rough <= limit + bound) & torch.isfinite(rough), as_tuple=True
+    )
+    step = max(1, (1 << 28) // max(queries.shape[1], 1))
+    for start in range(0, len(query_row), step):
+        q, r = query_row[start : start + step], reference_row[start : start + step]
+        cost, msd = exact_costs(queries[q], references[r], distance)
+        top.add(
+            q.cpu().numpy() + first_query,
+            reference_index[r.cpu().numpy()],
+            cost.cpu().numpy(),
+            msd.cpu().numpy(),
+        )
+
+
+def find_neighbours(
+    *,
+    family: str,
+    config: Mapping[str, Any],
+    weights: str | Path | None,
+    reconstructions: str | Path,
+    references: str | Path,
+    output: str | Path,
+    exclude_self: bool,
+    distances: Sequence[str],
+    sizes: Sequence[int | str],
+    k: int,
+    part: int,
+    parts: int,
+    batch_size: int,
+    posterior: str,
+    seed: int,
+    device: str,
+) -> None:
+    """Search every ``parts``-th reference shard, from ``part`` on, and write the top-K found there.
+
+    Args:
+        family: autoencoder family or ``"module:Class"``.
+        config: its keyword arguments.
+        weights: its weights file, if it has one.
+        reconstructions: manifest with the evaluation latents.
+        references: manifest of the packed reference split.
+        output: Parquet table to write: distance, references, query, rank, neighbour, cost, msd.
+        exclude_self: an image may not be its own neighbour (both splits are the same one).
+        distances: of ``"l2"``, ``"cosine"``.
+        sizes: sizes of the reference set, or ``"all"``.
+        k: neighbours per query.
+        part: which part this job searches, from 0.
+        parts: how many jobs share the reference shards.
+        batch_size: reference images encoded at a time.
+        posterior: ``"mean"`` or ``"sample"``.
+        seed: of the subsets and of posterior samples.
+        device: torch device.
+
+    Raises:
+        ValueError: an unknown distance, or a reference set smaller than asked for or than ``k``.
+    """
+    queries, pool = Shards(reconstructions), Shards(references)
+    limits = _check_sizes(sizes, len(pool), k + int(exclude_self), pool.path)
+    for distance in distances:
+        if distance not in DISTANCES:
+            raise unknown("distance", distance, DISTANCES)
+    autoencoder = load_autoencoder(family, weights, config, device=device)
+    ranks = reference_ranks(pool.ids, seed)
+    index_of = {image_id: index for index, image_id in enumerate(pool.ids)}
+    rows_of = {image_id: row for row, image_id in enumerate(queries.ids)} if exclude_self else {}
+    tops = {(d, s): TopK(len(queries), k) for d in distances for s in sizes}
+    latents = torch.from_numpy(queries.load("latents")).flatten(1)
+    chunk = max(1, QUERY_BYTES // (4 * latents.shape[1]))
+    mine = range(part, len(pool.shards), parts)
+    batches = progress(
+        pool.batches(["images"], batch_size, shards=mine),
+        total=sum(-(-pool.shards[i]["n"] // batch_size) for i in mine),
+        what=f"neighbours among {len(pool)} references, part {part + 1} of {parts}",
+        unit="batche",
+    )
+    with torch.inference_mode():
+        for batch in batches:
+            index = np.array([index_of[image_id] for image_id in batch.ids])
+            encoded = encode_batch(
+                autoencoder,
+                batch["images"],
+                batch.ids,
+                posterior=posterior,
+                seed=seed,
+                device=device,
+            ).flatten(1)
+            own = np.array(
+                [(rows_of[i], row) for row, i in enumerate(batch.ids) if i in rows_of], np.int64
+            ).reshape(-1, 2)
+            for first in range(0, len(latents), chunk):
+                block = latents[first : first + chunk].to(device)
+                for (distance, size), top in tops.items():
+                    member = np.flatnonzero(ranks[index] < limits[size])
+                    if not len(member):
+                        continue
+                    offer(
+                        top,
+                        queries=block,
+                        first_query=first,
+                        references=encoded[torch.from_numpy(member).to(device)],
+                        reference_index=index[member],
+                        distance=distance,
+                        forbidden=_forbidden(own, member, first, len(block)),
+                    )
+    write_neighbours(output, tops, queries.ids, pool.ids)
+
+
+def _check_sizes(
+    sizes: Sequence[int | str], available: int, least: int, path: Path
+) -> dict[int | str, int]:
+    limits = {size: available if size == "all" else int(size) for size in sizes}
+    for size, limit in limits.items():
+        if limit > available:
+            raise ValueError(
+                f"neighbours.references asks for {size} images, {path} has {available}; "
+                f"use at most {available}, or 'all'"
+            )
+        if limit < least:
+            raise ValueError(
+                f"a reference set of {limit} images cannot give the {least} candidates that are "
+                "needed; lower neighbours.k or use more references"
+            )
+    return limits
+
+
+def _forbidden(own: np.ndarray, member: np.ndarray, first: int, count: int) -> np.ndarray:
+    """Pairs of ``own`` (query row, batch row) in terms of this block's rows and ``member``'s."""
+    inside = (own[:, 0] >= first) & (own[:, 0] < first + count) & np.isin(own[:, 1], member)
+    pairs = own[inside]
+    return np.stack([pairs[:, 0] - first, np.searchsorted(member, pairs[:, 1])], axis=1)

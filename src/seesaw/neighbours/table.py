@@ -1,0 +1,69 @@
+"""The neighbour table: written per part, merged into the exact top-K. No torch here.
+
+Columns: ``distance``, ``references`` (size of the reference set, or "all"), ``query``, ``rank`` (0 is
+the nearest), ``neighbour``, ``cost`` (squared L2, or minus the cosine) and ``msd`` (mean squared
+difference of the two latents, which the draw of iFID weighs by).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from seesaw.files import write_parquet
+
+if TYPE_CHECKING:
+    from seesaw.neighbours.search import TopK
+
+
+def write_neighbours(
+    output: str | Path,
+    tops: Mapping[tuple[str, int | str], "TopK"],
+    query_ids: Sequence[str],
+    reference_ids: Sequence[str],
+) -> None:
+    """Write the neighbours that were found, one row each; ties and order are settled by the merge."""
+    query, reference = np.array(query_ids, object), np.array(reference_ids, object)
+    frames: list[pd.DataFrame] = []
+    for (distance, size), top in tops.items():
+        row, rank = np.nonzero(top.index >= 0)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "distance": distance,
+                    "references": str(size),
+                    "query": query[row],
+                    "rank": rank,
+                    "neighbour": reference[top.index[row, rank]],
+                    "cost": top.cost[row, rank],
+                    "msd": top.msd[row, rank],
+                }
+            )
+        )
+    write_parquet(output, pd.concat(frames, ignore_index=True))
+
+
+def merge_neighbours(
+    *, parts: Sequence[str | Path], output: str | Path, k: int
+) -> None:
+    """Merge the tables of all parts into the exact top-K.
+
+    Args:
+        parts: tables made by :func:`find_neighbours`, one per part.
+        output: table of the same columns; ``rank`` runs from 0 (nearest) to ``k`` - 1.
+        k: neighbours per query.
+    """
+    table = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    keys = ["distance", "references", "query"]
+    table = table.sort_values([*keys, "cost", "neighbour"], kind="stable", ignore_index=True)
+    table["rank"] = table.groupby(keys).cumcount()
+    table = table[table["rank"] < k].reset_index(drop=True)
+    incomplete = table.groupby(keys).size() < k
+    if incomplete.any():
+        raise ValueError(
+            f"{int(incomplete.sum())} queries have fewer than {k} neighbours in "
+            f"{', '.join(map(str, parts))}; delete these files and rerun"
+        )
+    write_parquet(output, table)

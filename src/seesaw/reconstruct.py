@@ -1,0 +1,161 @@
+"""Stage ``reconstruct``: one pass of an autoencoder over the evaluation images.
+
+Images -> latents -> images again; latents and uint8 reconstructions are stored side by side.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seesaw.autoencoders.base import decode_float, encode_uint8, load_autoencoder, to_uint8
+from seesaw.files import sha256_of
+from seesaw.progress import progress
+from seesaw.seeds import normal_per_image
+from seesaw.shards import Shards, ShardWriter
+
+logger = logging.getLogger(__name__)
+
+
+def encode_batch(
+    autoencoder: nn.Module,
+    images: np.ndarray,
+    ids: list[str],
+    *,
+    posterior: str,
+    seed: int,
+    device: str,
+) -> Tensor:
+    """uint8 images ``(N, 3, R, R)`` to finite float32 latents on ``device``.
+
+    Args:
+        autoencoder: see :class:`seesaw.autoencoders.Autoencoder`.
+        images: uint8 RGB.
+        ids: their ids; the noise of a posterior sample depends on them and on ``seed`` only.
+        posterior: ``"mean"`` or ``"sample"``.
+        seed: the config's seed.
+        device: torch device.
+
+    Raises:
+        ValueError: latents that are not finite; the images are named.
+    """
+    noise = None
+    if posterior == "sample" and getattr(autoencoder, "stochastic", False):
+        shape = tuple(autoencoder.latent_shape)
+        noise = torch.from_numpy(normal_per_image(shape, seed=seed, purpose="posterior", ids=ids))
+        noise = noise.to(device)
+    latents = encode_uint8(autoencoder, torch.from_numpy(images).to(device), noise)
+    _require_finite(latents, ids, "latent")
+    return latents
+
+
+def decode_batch(
+    autoencoder: nn.Module, latents: Tensor, ids: list[str], what: str = "reconstruction"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Latents to uint8 images ``(N, 3, R, R)`` and the clipped share per image, float32 ``(N,)``.
+
+    Raises:
+        ValueError: pixels that are not finite; the images are named.
+    """
+    decoded = decode_float(autoencoder, latents)
+    _require_finite(decoded, ids, what)
+    images, clipped = to_uint8(decoded)
+    return images.cpu().numpy(), clipped.float().cpu().numpy()
+
+
+def reconstruct_images(
+    *,
+    family: str,
+    config: Mapping[str, Any],
+    weights: str | Path | None,
+    images: str | Path,
+    output: str | Path,
+    batch_size: int,
+    shard_size: int,
+    posterior: str,
+    seed: int,
+    device: str,
+) -> None:
+    """Encode and decode every image of a packed split.
+
+    Writes shards with the fields ``images`` (uint8, rounded half up), ``latents`` (float32) and
+    ``clipped`` (share of values outside [-1, 1] before rounding), in the order of the split.
+
+    Args:
+        family: autoencoder family or ``"module:Class"``.
+        config: its keyword arguments.
+        weights: its weights file, if it has one.
+        images: manifest of the packed split.
+        output: manifest to write.
+        batch_size: images at a time.
+        shard_size: images per shard of the output.
+        posterior: ``"mean"`` or ``"sample"``.
+        seed: for posterior samples.
+        device: torch device.
+
+    Raises:
+        ValueError: the autoencoder breaks its contract or makes NaN or infinity.
+    """
+    source = Shards(images)
+    autoencoder = load_autoencoder(family, weights, config, device=device)
+    meta: dict[str, Any] = {
+        "posterior": posterior if getattr(autoencoder, "stochastic", False) else "deterministic",
+        "seed": seed,
+        "weights_sha256": sha256_of(weights) if weights else None,
+        "latent_shape": list(autoencoder.latent_shape),
+        "parameters": _parameter_count(autoencoder),
+        "source": dict(source.meta),
+    }
+    total, squares, clipped_sum, count, start = 0.0, 0.0, 0.0, 0, time.monotonic()
+    batches = progress(
+        source.batches(["images"], batch_size),
+        total=-(-len(source) // batch_size),
+        what=f"reconstructing {len(source)} images",
+        unit="batche",
+    )
+    with torch.inference_mode(), ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
+        for batch in batches:
+            latents = encode_batch(
+                autoencoder,
+                batch["images"],
+                batch.ids,
+                posterior=posterior,
+                seed=seed,
+                device=device,
+            )
+            reconstructions, clipped = decode_batch(autoencoder, latents, batch.ids)
+            stored = latents.cpu().numpy()
+            writer.add(
+                batch.ids, {"images": reconstructions, "latents": stored, "clipped": clipped}
+            )
+            total += float(stored.sum(dtype=np.float64))
+            squares += float(np.square(stored, dtype=np.float64).sum())
+            clipped_sum += float(clipped.sum(dtype=np.float64))
+            count += stored.size
+        mean = total / count
+        meta["latents"] = {"mean": mean, "std": max(squares / count - mean**2, 0.0) ** 0.5}
+        meta["clipped_share"] = clipped_sum / len(source)
+    logger.info("%.1f images/s on %s", len(source) / (time.monotonic() - start), device)
+
+
+def _parameter_count(autoencoder: nn.Module) -> int | None:
+    """Numbers that it learned; None for a class that is not a torch module."""
+    if not isinstance(autoencoder, nn.Module):
+        return None
+    return sum(parameter.numel() for parameter in autoencoder.parameters())
+
+
+def _require_finite(values: Tensor, ids: list[str], what: str) -> None:
+    finite = torch.isfinite(values).flatten(1).all(1)
+    if finite.all():
+        return
+    bad = [image_id for image_id, ok in zip(ids, finite.tolist(), strict=True) if not ok]
+    raise ValueError(
+        f"NaN or infinity in the {what} of {len(bad)} of {len(ids)} images of this batch, first "
+        f"{', '.join(map(repr, bad[:10]))}; check the weights, or run in float32"
+    )

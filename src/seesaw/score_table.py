@@ -1,0 +1,176 @@
+"""The scores as a table: reading ``scores.csv``, choosing from it, and naming what is in it.
+
+``scores`` has one row per autoencoder, metric and variant (``""``: the metric itself). Its labels
+name the unit and the network that a number rests on, so that no number is printed without them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from seesaw.registry import METRICS, NETWORKS
+
+QUALITY = ("gfid", "ifid", "rfid", "kid", "psnr", "ssim", "lpips")
+"""Generation and reconstruction metrics."""
+
+CONDITIONS = (
+    "canny", "depth", "segmentation", "spatial", "identity", "face-recall", "clip", "dino"
+)  # fmt: skip
+"""Condition consistency metrics."""
+
+BASELINES = {"shuffled": "shuffled pairs", "zero": "all-zero map"}
+"""Variant -> what readers call it. Shuffled pairs: x against another image's reconstruction."""
+
+OTHER_LABELS = {
+    "gfid": "gFID",
+    "inception-score": "IS",
+    "precision": "Precision",
+    "recall": "Recall",
+    "ifid": "iFID",
+    "spatial": "Spatial drift",
+    "latent-canny": "Latent Canny",
+    "latent-depth": "Latent depth",
+}
+NEEDED = (
+    "autoencoder", "group", "training", "metric", "variant", "value", "n", "unit",
+    "higher_is_better", "network", "duplicate_of",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a metric is written: label, unit (``""`` for a pure number), network, direction, n."""
+
+    metric: str
+    label: str
+    unit: str
+    network: str
+    higher_is_better: bool
+    n: str
+
+    @property
+    def header(self) -> str:
+        """``PSNR [dB]``, ``rFID (mini-inception)``."""
+        return self.quantity + (f" ({self.network})" if self.network else "")
+
+    @property
+    def quantity(self) -> str:
+        """``PSNR [dB]``, ``rFID``."""
+        return self.label + (f" [{self.unit}]" if self.unit else "")
+
+
+def read_scores_csv(path: str | Path) -> pd.DataFrame:
+    """Read ``scores.csv``; empty text cells are ``""`` and an empty value is NaN.
+
+    Raises:
+        ValueError: see :func:`check_scores`.
+    """
+    numbers = {"value": [""], "n": [""]}
+    text = {column: str for column in NEEDED if column not in ("value", "n", "higher_is_better")}
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers)
+    return check_scores(table)
+
+
+def check_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores with text cells as text, values as float64, ready for every table and figure.
+
+    Raises:
+        ValueError: a column is missing, or two rows give one autoencoder's same number.
+    """
+    missing = [column for column in NEEDED if column not in scores]
+    if missing:
+        raise ValueError(f"the scores lack the columns {', '.join(missing)}; rerun the rule scores")
+    scores = scores.copy()
+    for column in ("group", "training", "variant", "unit", "network", "duplicate_of"):
+        scores[column] = scores[column].fillna("").astype(str)
+    scores["value"] = scores["value"].astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    scores["higher_is_better"] = scores["higher_is_better"].astype(str).str.lower() == "true"
+    twice = scores.duplicated(["autoencoder", "metric", "variant"])
+    if twice.any():
+        row = scores[twice].iloc[0]
+        raise ValueError(
+            f"two scores for autoencoder {row.autoencoder!r}, metric {row.metric!r}, variant "
+            f"{row.variant!r}; keep one"
+        )
+    return scores
+
+
+def distinct(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores without autoencoders whose weights repeat another's."""
+    return scores[scores["duplicate_of"] == ""]
+
+
+def pool(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per autoencoder: group, training, duplicate_of; groups together, else as given."""
+    rows = scores.drop_duplicates("autoencoder").set_index("autoencoder")
+    rows = rows[["group", "training", "duplicate_of"]]
+    order = {group: place for place, group in enumerate(dict.fromkeys(rows["group"]))}
+    return rows.sort_values("group", key=lambda groups: groups.map(order), kind="stable")
+
+
+def measured(scores: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
+    """Those of ``metrics`` that have at least one value."""
+    there = set(scores.loc[(scores["variant"] == "") & scores["value"].notna(), "metric"])
+    return [metric for metric in metrics if metric in there]
+
+
+def values(scores: pd.DataFrame, metric: str, variant: str = "") -> pd.Series:
+    """Values of one metric and variant per autoencoder of :func:`pool`, NaN where missing."""
+    rows = scores[(scores["metric"] == metric) & (scores["variant"] == variant)]
+    return rows.set_index("autoencoder")["value"].reindex(pool(scores).index)
+
+
+def worse(scores: pd.DataFrame, metric: str) -> pd.Series:
+    """Values turned so that more is worse: those of higher-is-better metrics change sign."""
+    found = values(scores, metric)
+    return -found if describe(scores, metric).higher_is_better else found
+
+
+def label(metric: str) -> str:
+    """Name of a metric for readers."""
+    return METRICS[metric].label if metric in METRICS else OTHER_LABELS.get(metric, metric)
+
+
+def network_label(name: str) -> str:
+    """Name of a network for readers; joined names (``"canny+mini-depth"``) part by part."""
+    parts = [part.strip() for part in name.split("+")]
+    return " + ".join(NETWORKS[part].label if part in NETWORKS else part for part in parts)
+
+
+def network_of(scores: pd.DataFrame, metric: str) -> str:
+    """Label of the network that a metric rests on; ``""`` if none, or if it was not measured."""
+    return describe(scores, metric).network if measured(scores, [metric]) else ""
+
+
+def describe(scores: pd.DataFrame, metric: str) -> Column:
+    """How to write a metric of the scores.
+
+    Raises:
+        ValueError: no row has it, or rows disagree about its unit or direction.
+    """
+    rows = scores[(scores["metric"] == metric) & (scores["variant"] == "")]
+    if rows.empty:
+        raise ValueError(f"metric {metric!r} is not in the scores")
+    for column in ("unit", "higher_is_better"):
+        if rows[column].nunique() > 1:
+            raise ValueError(
+                f"metric {metric!r} has more than one {column} in the scores: "
+                f"{', '.join(map(str, rows[column].unique()))}; rerun its scores"
+            )
+    unit = rows["unit"].iloc[0]
+    networks = [network_label(name) for name in rows["network"].unique() if name]
+    if metric == "spatial" and not networks:
+        networks = ["mean of Canny, depth, segmentation"]
+    counts = rows["n"].dropna().astype(int)
+    n = "" if counts.empty else f"{counts.min()}-{counts.max()}" if counts.nunique() > 1 else None
+    return Column(
+        metric=metric,
+        label=label(metric),
+        unit="" if unit == "1" else unit,
+        network=" / ".join(networks),
+        higher_is_better=bool(rows["higher_is_better"].iloc[0]),
+        n=str(counts.iloc[0]) if n is None else n,
+    )

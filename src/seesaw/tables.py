@@ -1,0 +1,291 @@
+"""The papers' tables, and ours, from the scores: data frame in, data frame out.
+
+``scores`` is ``scores.csv`` as :func:`seesaw.score_table.read_scores_csv` reads it. A metric is in
+a table as soon as it is in the scores; column headers name its unit and its network. Missing values
+are NaN here, empty in the CSV. Autoencoders whose weights repeat another's (``duplicate_of``) stay
+in the table of all results and are left out of everything that counts autoencoders.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from seesaw.results import Score
+from seesaw.score_table import (
+    BASELINES,
+    CONDITIONS,
+    QUALITY,
+    describe,
+    distinct,
+    label,
+    measured,
+    network_label,
+    network_of,
+    pool,
+    values,
+    worse,
+)
+from seesaw.stats import Correlation, Method, correlate
+
+VARIANT = re.compile(r"(?P<interpolation>\S+) alpha=(?P<alpha>\S+) k=(?P<k>\d+) n=(?P<n>\S+)")
+
+
+def table5(scores: pd.DataFrame) -> pd.DataFrame:
+    """Seesaw Table 5: every autoencoder with every metric, and per autoencoder its baselines.
+
+    Column ``Row`` is ``autoencoder`` for the measurement itself; below, a block per baseline says
+    what the drift would be for shuffled pairs and for an all-zero map.
+    """
+    metrics = measured(scores, ("gfid", "ifid", "rfid", "kid", *QUALITY[4:], *CONDITIONS))
+    blocks = [_block(scores, metrics, "", "autoencoder")]
+    for variant, name in BASELINES.items():
+        block = _block(scores, metrics, variant, name)
+        headers = [describe(scores, metric).header for metric in metrics]
+        blocks.append(block[block[headers].notna().any(axis=1)])
+    table = pd.concat([block for block in blocks if len(block)], ignore_index=True)
+    return table if table["Duplicate of"].any() else table.drop(columns="Duplicate of")
+
+
+def _block(scores: pd.DataFrame, metrics: Sequence[str], variant: str, name: str) -> pd.DataFrame:
+    autoencoders = pool(scores)
+    counts = scores[(scores["variant"] == "")].pivot(
+        index="autoencoder", columns="metric", values="n"
+    )
+    faces = [metric for metric in ("identity", "face-recall") if metric in counts]
+    images = counts.drop(columns=[*faces, "gfid"], errors="ignore").max(axis=1)
+    columns = {
+        "Group": autoencoders["group"],
+        "Autoencoder": autoencoders.index.to_series(),
+        "Row": name,
+    }
+    for metric in metrics:
+        columns[describe(scores, metric).header] = values(scores, metric, variant)
+    columns["n images"] = images.reindex(autoencoders.index).astype("Int64")
+    for metric in faces:
+        columns[f"n {label(metric)}"] = counts[metric].reindex(autoencoders.index).astype("Int64")
+    columns["Duplicate of"] = autoencoders["duplicate_of"]
+    return pd.DataFrame(columns, index=autoencoders.index)
+
+
+def table2(scores: pd.DataFrame) -> pd.DataFrame:
+    """The measured columns of Seesaw Table 2, duplicates left out.
+
+    Generation (gFID, IS, precision, recall), reconstruction, condition consistency and latent
+    condition (Seesaw A.3); a column is there if it was measured. The last rows are the baselines,
+    medians over the autoencoders.
+    """
+    scores = distinct(scores)
+    generation = ("gfid", "inception-score", "precision", "recall")
+    latent = ("latent-canny", "latent-depth")
+    metrics = measured(
+        scores, (*generation, "rfid", "psnr", "ssim", "lpips", *CONDITIONS[3:], *latent)
+    )
+    autoencoders = pool(scores)
+    table = autoencoders.reset_index()[["autoencoder", "group", "training"]]
+    table.columns = ["Model", "Group", "Training"]
+    for metric in metrics:
+        table[describe(scores, metric).header] = values(scores, metric).to_numpy()
+    below = []
+    for variant, name in BASELINES.items():
+        row = {
+            describe(scores, metric).header: values(scores, metric, variant).median()
+            for metric in metrics
+        }
+        if not all(np.isnan(value) for value in row.values()):
+            row["Model"] = f"{name} (median of {len(autoencoders)})"
+            below.append(row)
+    table = pd.concat([table, pd.DataFrame(below)], ignore_index=True) if below else table
+    table.insert(3, "n images", _images(scores))
+    return table
+
+
+def _images(scores: pd.DataFrame) -> str:
+    """How many images the scores are over, as text: ``2000``."""
+    plain = scores[(scores["variant"] == "") & scores["metric"].isin(["psnr", "ssim", "rfid"])]
+    counts = sorted(plain["n"].dropna().astype(int).unique())
+    return "-".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts else ""
+
+
+def correlations(
+    scores: pd.DataFrame,
+    seed: int = 0,
+    *,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    methods: Sequence[Method] = ("pearson", "spearman"),
+) -> pd.DataFrame:
+    """Both correlations of every quality metric with every condition and with each other.
+
+    Oriented: the values of higher-is-better metrics change sign first, so + means that both get
+    worse together. Duplicated weights count once. Metrics that were not measured have a row that
+    says so. p-values are not corrected for the number of pairs.
+
+    Args:
+        scores: checked scores.
+        seed: of bootstrap and permutations.
+        pairs: (x, y) metric names; default: all that the first line names.
+        methods: ``"pearson"``, ``"spearman"``.
+
+    Returns:
+        Columns ``x``, ``y`` (metric names), ``x_network``, ``y_network``, then the fields of
+        :class:`seesaw.stats.Correlation`.
+    """
+    scores = distinct(scores)
+    if pairs is None:
+        pairs = [(x, y) for x in QUALITY for y in CONDITIONS]
+        pairs += list(itertools.combinations(QUALITY, 2))
+    metrics = sorted({metric for pair in pairs for metric in pair})
+    oriented = {metric: worse(scores, metric) for metric in measured(scores, metrics)}
+    networks = {metric: network_of(scores, metric) for metric in metrics}
+    rows = []
+    for x, y in pairs:
+        missing = [f"{label(metric)}: not measured" for metric in (x, y) if metric not in oriented]
+        for method in methods:
+            if missing:
+                found = Correlation(value=None, n=0, method=method, note="; ".join(missing))
+            else:
+                found = correlate(oriented[x], oriented[y], method, seed)
+            named = {"x": x, "y": y, "x_network": networks[x], "y_network": networks[y]}
+            rows.append({**named, **asdict(found)})
+    return pd.DataFrame(rows)
+
+
+def ifid_table4(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Table 4 of the iFID paper: interpolation, reference images and K, at the default alpha.
+
+    Per variant: PCC and SRCC (value, n, interval, p) of iFID with rFID, with gFID if it was
+    measured, and the rank agreement (SRCC) with the default variant; then iFID per autoencoder.
+    """
+    variants, default = _ifid_variants(distinct(scores))
+    if default is not None:
+        variants = variants[variants["alpha"] == default["alpha"]]
+        variants = variants.sort_values(["interpolation", "n", "k"], key=_sweep_order)
+    return _ifid_table(scores, variants, default, seed)
+
+
+def ifid_table5(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Table 5 of the iFID paper: interpolation strength alpha, at the default's other settings.
+
+    Columns as in :func:`ifid_table4`. At alpha 0 iFID is rFID.
+    """
+    variants, default = _ifid_variants(distinct(scores))
+    if default is not None:
+        same = (variants[["interpolation", "k", "n"]] == default[["interpolation", "k", "n"]]).all(
+            axis=1
+        )
+        variants = variants[same].sort_values("alpha")
+    return _ifid_table(scores, variants, default, seed)
+
+
+def _sweep_order(column: pd.Series) -> pd.Series:
+    if column.name == "interpolation":
+        order = {"linear": 0, "mask": 1, "slerp": 2}
+        return column.map(lambda name: (order.get(name, 3), name))
+    return column.replace("all", np.inf).astype(float)
+
+
+def _ifid_variants(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series | None]:
+    """Settings of each iFID variant, and those of the default: the one whose values are variant ''.
+
+    Raises:
+        ValueError: iFID has a plain reading and none of its variants has the same values.
+    """
+    names = scores.loc[scores["metric"] == "ifid", "variant"].unique()
+    found = {name: match for name in names if (match := VARIANT.fullmatch(name))}
+    variants = pd.DataFrame(
+        [match.groupdict() for match in found.values()],
+        index=list(found),
+        columns=["interpolation", "alpha", "k", "n"],
+    ).astype({"alpha": float, "k": int})
+    plain = values(scores, "ifid")
+    if plain.isna().all() or variants.empty:
+        return variants, None
+    equal = [name for name in variants.index if values(scores, "ifid", name).equals(plain)]
+    if not equal:
+        raise ValueError(
+            "no iFID variant has the values of the plain iFID, so the default is unknown; the "
+            f"variants are {', '.join(variants.index)}"
+        )
+    # equal values are possible (n=2000 and n=all of 2000): the default is the one with a sweep
+    siblings = variants.groupby(["interpolation", "k", "n"])["alpha"].transform("size")
+    return variants, variants.loc[siblings[equal].idxmax()]
+
+
+def _ifid_table(
+    scores: pd.DataFrame, variants: pd.DataFrame, default: pd.Series | None, seed: int
+) -> pd.DataFrame:
+    scores = distinct(scores)
+    if default is None:
+        return pd.DataFrame({"Note": ["iFID: not measured"]})
+    network = describe(scores, "ifid").network
+    missing = [m for m in ("rfid", "gfid") if not measured(scores, [m])]
+    rows = []
+    for name, setting in variants.iterrows():
+        ifid = values(scores, "ifid", str(name))
+        row = {
+            "Interpolation": setting["interpolation"],
+            "alpha": setting["alpha"],
+            "K": setting["k"],
+            "Reference images": setting["n"],
+            "Name": "(iFID)" if name == default.name else "(rFID)" if setting["alpha"] == 0 else "",
+        }
+        for other in ("rfid", "gfid"):
+            if other not in missing:
+                for short, method in (("PCC", "pearson"), ("SRCC", "spearman")):
+                    found = correlate(ifid, values(scores, other), method, seed)
+                    row |= _cells(f"{short} with {label(other)}", found)
+        row |= _cells("SRCC with default", correlate(ifid, values(scores, "ifid"), seed=seed))
+        row["Note"] = "; ".join(f"{label(m)}: not measured" for m in missing)
+        rows.append(row | {f"iFID {ae} ({network})": value for ae, value in ifid.items()})
+    return pd.DataFrame(rows)
+
+
+def _cells(name: str, found: Correlation) -> dict[str, float | int | None]:
+    return {
+        name: found.value,
+        f"{name}: n": found.n,
+        f"{name}: low": found.low,
+        f"{name}: high": found.high,
+        f"{name}: p": found.p,
+    }
+
+
+def network_quality(networks: Sequence[tuple[str, Sequence[Score]]]) -> pd.DataFrame:
+    """How good each trained network is on held-out truth, beside chance.
+
+    Args:
+        networks: registry name and scores of each. A score's variant ``""`` is the network, any
+            other one a baseline (``"chance"``, ``"constant"``).
+
+    Returns:
+        A row per quantity and baseline (one without baseline if there is none); ``Beats baseline``
+        is ``yes``, ``no`` or empty.
+    """
+    rows = []
+    for name, scores in networks:
+        for plain in (score for score in scores if score.variant == ""):
+            others = [s for s in scores if s.metric == plain.metric and s.variant != ""]
+            for other in others or [None]:
+                rows.append({"Network": network_label(name), **_quality_row(plain, other)})
+    return pd.DataFrame(rows)
+
+
+def _quality_row(plain: Score, baseline: Score | None) -> dict[str, object]:
+    verdict = ""
+    if baseline is not None and plain.value is not None and baseline.value is not None:
+        gain = plain.value - baseline.value
+        verdict = "yes" if (gain > 0) == plain.higher_is_better and gain != 0 else "no"
+    return {
+        "Quantity": label(plain.metric),
+        "Unit": "" if plain.unit == "1" else plain.unit,
+        "Better": "higher" if plain.higher_is_better else "lower",
+        "Value": plain.value,
+        "Baseline": "" if baseline is None else baseline.variant,
+        "Baseline value": None if baseline is None else baseline.value,
+        "Beats baseline": verdict,
+        "n": plain.n,
+        "Note": plain.note,
+    }

@@ -1,0 +1,260 @@
+# Input functions, parameters and checks. Rules declare; what they need to look up is here.
+import re
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from seesaw.config import check_config, ifid_variants, load_yaml, protocol, resolve_autoencoders
+from seesaw.registry import CROPS, METRICS, NETWORKS, OBJECTIVES, SOURCES, unknown
+from seesaw.versions import code_hash, family_version, stage_version
+
+ROOT = Path(workflow.basedir)
+
+try:
+    config["autoencoders"] = resolve_autoencoders(
+        config.get("autoencoders", []), load_yaml(ROOT / "config/autoencoders.yaml")
+    )
+    check_config(config, load_yaml(ROOT / "workflow/schemas/config.schema.yaml"))
+except ValueError as error:
+    raise WorkflowError(str(error))
+
+AUTOENCODERS = {entry["name"]: entry for entry in config["autoencoders"]}
+PLAYERS = {player["network"]: player for player in config["networks"].values()}
+EVALUATION = config["data"]["evaluation"]
+REFERENCE = config["data"]["reference"]
+
+
+# Images at a time. A machine's affair, hence resources, which rerun nothing when they change:
+# a profile may set them (set-resources: {reconstruct_images: {batch_size: 16}}).
+BATCH_SIZE = 64
+FEATURE_BATCH_SIZE = 128
+
+
+def any_of(names):
+    return "|".join(map(re.escape, names)) or "none"
+
+
+wildcard_constraints:
+    autoencoder=any_of(AUTOENCODERS),
+    split=any_of(config["data"]["splits"]),
+    network=any_of(PLAYERS),
+    source=any_of([EVALUATION, *AUTOENCODERS]),
+    metric=any_of(config["metrics"]),
+    part=r"\d+",
+
+
+def get_version(stage, *more):
+    """Version parameter of a rule: its stage's, and those of what the stage plugs in."""
+    return "/".join([stage_version(stage), *more])
+
+
+def get_data_version(wildcards):
+    source = config["data"]["splits"][wildcards.split]["source"]
+    return get_version("data", SOURCES[source].version, CROPS[config["data"]["crop"]].version)
+
+
+def get_network_version(wildcards):
+    return get_version("conditions", NETWORKS[wildcards.network].version)
+
+
+def get_metric_version(wildcards):
+    return get_version("metrics", METRICS[wildcards.metric].version)
+
+
+def get_family_version(stage):
+    def version(wildcards):
+        try:
+            return get_version(stage, family_version(AUTOENCODERS[wildcards.autoencoder]["family"]))
+        except ValueError as error:
+            raise WorkflowError(str(error))
+
+    return version
+
+
+def get_training_version(wildcards):
+    objective = AUTOENCODERS[wildcards.autoencoder]["train"]["objective"]
+    return get_family_version("autoencoders")(wildcards) + "/" + OBJECTIVES[objective].version
+
+
+def get_model(wildcards):
+    """What builds an autoencoder. Its label and group are no part of it: they rerun nothing."""
+    entry = AUTOENCODERS[wildcards.autoencoder]
+    return {"family": entry["family"], "config": entry.get("config", {})}
+
+
+def get_training(wildcards):
+    return AUTOENCODERS[wildcards.autoencoder].get("train", {})
+
+
+def get_weights(wildcards):
+    """Weights of an autoencoder: trained here, a file that the config names, or none."""
+    entry = AUTOENCODERS[wildcards.autoencoder]
+    if "train" in entry:
+        return f"<results>/autoencoders/{entry['name']}/weights.safetensors"
+    return existing_weights(f"autoencoder {entry['name']!r}", entry)
+
+
+def get_initial_weights(wildcards):
+    init = get_training(wildcards).get("init")
+    return f"<results>/autoencoders/{init}/weights.safetensors" if init else []
+
+
+def get_teacher(wildcards):
+    """Name of the network that an autoencoder is aligned to or built on, or None."""
+    role = get_training(wildcards).get("teacher")
+    return config["networks"][role]["network"] if role else None
+
+
+def get_teacher_weights(wildcards):
+    teacher = get_teacher(wildcards)
+    return weights_of_network(teacher) if teacher else []
+
+
+def weights_of_network(network):
+    if NETWORKS[network].weights == "trained":
+        return f"<results>/networks/{network}/weights.safetensors"
+    if NETWORKS[network].weights == "file":
+        return existing_weights(f"network {network!r}", PLAYERS[network])
+    return []
+
+
+def existing_weights(what, entry):
+    """A weights file that the config names; a missing one is said in words."""
+    if "weights" not in entry:
+        return []
+    path = Path(entry["weights"])
+    if not path.exists():
+        hint = f"; get it from {entry['source']}" if "source" in entry else ""
+        raise WorkflowError(f"{what}: its weights {path} are not there{hint}")
+    return str(path)
+
+
+def get_network_weights(wildcards):
+    return weights_of_network(wildcards.network)
+
+
+def get_images(source):
+    if source in config["data"]["splits"]:
+        return f"<results>/data/{source}/manifest.json"
+    return f"<results>/reconstruct/{source}/manifest.json"
+
+
+def get_source_images(wildcards):
+    return get_images(wildcards.source)
+
+
+def player(role):
+    """Name of the network that plays a role, or None."""
+    return config["networks"].get(role, {}).get("network")
+
+
+def get_metric_network(wildcards):
+    return player(METRICS[wildcards.metric].role)
+
+
+def get_metric_input(source):
+    """What a metric reads of a source: its images, or what the metric's network found in them."""
+
+    def path(wildcards):
+        name = source or wildcards.autoencoder
+        if METRICS[wildcards.metric].reads == "images":
+            return get_images(name)
+        return f"<results>/conditions/{name}/{get_metric_network(wildcards)}/manifest.json"
+
+    return path
+
+
+def get_metric_weights(wildcards):
+    """Only a metric that reads images runs its network itself."""
+    metric = METRICS[wildcards.metric]
+    if metric.reads == "images" and metric.role:
+        return weights_of_network(player(metric.role))
+    return []
+
+
+def get_protocol(wildcards=None):
+    return protocol(config)
+
+
+def get_labels(wildcards):
+    """How tables and figures call the autoencoders."""
+    return [
+        {key: entry.get(key, "") for key in ("name", "group", "training", "duplicate_of")}
+        for entry in AUTOENCODERS.values()
+    ]
+
+
+def get_all_scores(wildcards):
+    scores = expand(
+        "<results>/metrics/{autoencoder}/{metric}.json",
+        autoencoder=AUTOENCODERS,
+        metric=config["metrics"],
+    )
+    if "ifid" in config:
+        scores += expand("<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS)
+    return scores
+
+
+def get_quality(wildcards):
+    trained = [name for name in PLAYERS if NETWORKS[name].trainer]
+    return expand("<results>/networks/{network}/quality.json", network=trained)
+
+
+TABLES = [
+    "table2",
+    "table5",
+    "ifid_table4",
+    "ifid_table5",
+    "correlations",
+    "network_quality",
+]
+FIGURES = [
+    "figure2",
+    "figure3",
+    "figure5",
+    "figure6",
+    "figure7",
+    "figure8",
+    "figure9",
+    "ifid_figure5",
+    "autoencoder_grid",
+    "scenes",
+]
+PER_AUTOENCODER = ["gallery"]
+GALLERY_METRICS = [
+    m for m in ("psnr", "canny", "depth", "segmentation") if m in config["metrics"]
+]
+GALLERY_ROLES = [r for r in ("canny", "depth", "segmentation", "face") if player(r)]
+
+for item in config["report"]["items"]:
+    if item not in TABLES + FIGURES + PER_AUTOENCODER:
+        raise WorkflowError(
+            f"config, report.items: {unknown('item', item, TABLES + FIGURES + PER_AUTOENCODER)}"
+        )
+
+
+def get_tables(wildcards):
+    names = [item for item in config["report"]["items"] if item in TABLES]
+    return expand("<results>/tables/{item}.csv", item=names)
+
+
+def get_figures(wildcards):
+    names = [item for item in config["report"]["items"] if item in FIGURES]
+    galleries = [item for item in config["report"]["items"] if item in PER_AUTOENCODER]
+    return expand("<results>/figures/{item}.png", item=names) + expand(
+        "<results>/figures/{item}/{autoencoder}.png", item=galleries, autoencoder=AUTOENCODERS
+    )
+
+
+def get_captions(wildcards):
+    return [f"workflow/report/{item}.rst" for item in config["report"]["items"]]
+
+
+def get_gallery_conditions(source):
+    def paths(wildcards):
+        name = source or wildcards.autoencoder
+        return [
+            f"<results>/conditions/{name}/{player(role)}/manifest.json" for role in GALLERY_ROLES
+        ]
+
+    return paths

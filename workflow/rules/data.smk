@@ -1,0 +1,24 @@
+rule pack_images:
+    """Pack the images of a split once: cropped, uint8, in shards, with an index."""
+    output:
+        manifest="<results>/data/{split}/manifest.json",
+        index="<results>/data/{split}/index.parquet",
+    log:
+        "<results>/logs/pack_images/{split}.log",
+    benchmark:
+        "<results>/benchmarks/pack_images/{split}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=600,
+    params:
+        version=get_data_version,
+        source=lambda wildcards: config["data"]["splits"][wildcards.split],
+        resolution=config["data"]["resolution"],
+        crop=config["data"]["crop"],
+        shard_size=config["data"]["shard_size"],
+        seed=config["seed"],
+    script:
+        "../scripts/pack_images.py"

@@ -1,0 +1,248 @@
+rule figure2:
+    """Seesaw Figure 2: Spearman heat map of generation and reconstruction metrics by conditions."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/figure2.pdf",
+        png=report(
+            "<results>/figures/figure2.png", caption="../report/figure2.rst", category="Figures"
+        ),
+        csv="<results>/figures/figure2.csv",
+    log:
+        "<results>/logs/figure2.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures"),
+    script:
+        "../scripts/figure2.py"
+
+
+rule figure3:
+    """Seesaw Figure 3: reconstruction metrics against condition drift."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/figure3.pdf",
+        png=report(
+            "<results>/figures/figure3.png", caption="../report/figure3.rst", category="Figures"
+        ),
+        csv="<results>/figures/figure3.csv",
+    log:
+        "<results>/logs/figure3.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures"),
+    script:
+        "../scripts/figure3.py"
+
+
+rule figure5:
+    """Seesaw Figures 5-9: every metric against Canny drift."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/figure5.pdf",
+        png=report(
+            "<results>/figures/figure5.png", caption="../report/figure5.rst", category="Figures"
+        ),
+        csv="<results>/figures/figure5.csv",
+    log:
+        "<results>/logs/figure5.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures"),
+    script:
+        "../scripts/figure5.py"
+
+
+rule figure6:
+    """Seesaw Figures 5-9: every metric against depth drift."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/figure6.pdf",
+        png=report(
+            "<results>/figures/figure6.png", caption="../report/figure6.rst", category="Figures"
+        ),
+        csv="<results>/figures/figure6.csv",
+    log:
+        "<results>/logs/figure6.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures"),
+    script:
+        "../scripts/figure6.py"
+
+
+rule figure7:
+    """Seesaw Figures 5-9: every metric against segmentation drift."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/figure7.pdf",
+        png=report(
+            "<results>/figures/figure7.png", caption="../report/figure7.rst", category="Figures"
+        ),
+        csv="<results>/figures/figure7.csv",
+    log:
+        "<results>/logs/figure7.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures"),
+    script:
+        "../scripts/figure7.py"
+
+
+rule figure8:
+    """Seesaw Figures 5-9: every metric against identity and Face@R."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/figure8.pdf",
+        png=report(
+            "<results>/figures/figure8.png", caption="../report/figure8.rst", category="Figures"
+        ),
+        csv="<results>/figures/figure8.csv",
+    log:
+        "<results>/logs/figure8.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures"),
+    script:
+        "../scripts/figure8.py"
+
+
+rule figure9:
+    """Seesaw Figures 5-9: every metric against CLIP and DINO similarity."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/figure9.pdf",
+        png=report(
+            "<results>/figures/figure9.png", caption="../report/figure9.rst", category="Figures"
+        ),
+        csv="<results>/figures/figure9.csv",
+    log:
+        "<results>/logs/figure9.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures"),
+    script:
+        "../scripts/figure9.py"
+
+
+rule ifid_figure5:
+    """iFID Figure 5: image, nearest neighbour, interpolation and reconstruction, decoded."""
+    input:
+        examples=expand("<results>/ifid/{autoencoder}/examples.safetensors", autoencoder=AUTOENCODERS),
+    output:
+        pdf="<results>/figures/ifid_figure5.pdf",
+        png=report(
+            "<results>/figures/ifid_figure5.png",
+            caption="../report/ifid_figure5.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/ifid_figure5.csv",
+    log:
+        "<results>/logs/ifid_figure5.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.images"),
+        autoencoders=list(AUTOENCODERS),
+    script:
+        "../scripts/ifid_figure5.py"
+
+
+rule autoencoder_grid:
+    """The same images through every autoencoder."""
+    input:
+        images="<results>/data/" + EVALUATION + "/manifest.json",
+        reconstructions=expand(
+            "<results>/reconstruct/{autoencoder}/manifest.json", autoencoder=AUTOENCODERS
+        ),
+        psnr=expand("<results>/metrics/{autoencoder}/psnr.parquet", autoencoder=AUTOENCODERS),
+    output:
+        pdf="<results>/figures/autoencoder_grid.pdf",
+        png=report(
+            "<results>/figures/autoencoder_grid.png",
+            caption="../report/autoencoder_grid.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/autoencoder_grid.csv",
+    log:
+        "<results>/logs/autoencoder_grid.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.images"),
+        autoencoders=list(AUTOENCODERS),
+        images_shown=10,
+        seed=config["seed"],
+    script:
+        "../scripts/autoencoder_grid.py"
+
+
+rule scenes:
+    """The mini world shown: images, true depth, true segmentation, captions."""
+    input:
+        images="<results>/data/" + EVALUATION + "/manifest.json",
+        index="<results>/data/" + EVALUATION + "/index.parquet",
+    output:
+        pdf="<results>/figures/scenes.pdf",
+        png=report(
+            "<results>/figures/scenes.png", caption="../report/scenes.rst", category="Figures"
+        ),
+        csv="<results>/figures/scenes.csv",
+    log:
+        "<results>/logs/scenes.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.images"),
+        images_shown=12,
+        seed=config["seed"],
+    script:
+        "../scripts/scenes.py"
+
+
+rule gallery:
+    """One autoencoder's worst, median and best reconstructions, with their condition maps."""
+    input:
+        images="<results>/data/" + EVALUATION + "/manifest.json",
+        reconstructions="<results>/reconstruct/{autoencoder}/manifest.json",
+        metrics=lambda wildcards: expand(
+            "<results>/metrics/{autoencoder}/{metric}.parquet",
+            autoencoder=wildcards.autoencoder,
+            metric=GALLERY_METRICS,
+        ),
+        reference_conditions=get_gallery_conditions(EVALUATION),
+        conditions=get_gallery_conditions(None),
+    output:
+        pdf="<results>/figures/gallery/{autoencoder}.pdf",
+        png=report(
+            "<results>/figures/gallery/{autoencoder}.png",
+            caption="../report/gallery.rst",
+            category="Figures",
+            subcategory="Gallery",
+        ),
+        csv="<results>/figures/gallery/{autoencoder}.csv",
+    log:
+        "<results>/logs/gallery/{autoencoder}.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.gallery"),
+        metrics=GALLERY_METRICS,
+        networks={role: player(role) for role in GALLERY_ROLES},
+        ranked_by="psnr",
+        images_shown=3,
+    script:
+        "../scripts/gallery.py"

@@ -1,0 +1,52 @@
+rule score_metric:
+    """One metric of one autoencoder: a table per image, and its scores with their origin."""
+    input:
+        reference=get_metric_input(EVALUATION),
+        source=get_metric_input(None),
+        weights=get_metric_weights,
+    output:
+        scores="<results>/metrics/{autoencoder}/{metric}.json",
+        images="<results>/metrics/{autoencoder}/{metric}.parquet",
+    log:
+        "<results>/logs/score_metric/{autoencoder}_{metric}.log",
+    benchmark:
+        "<results>/benchmarks/score_metric/{autoencoder}_{metric}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        batch_size=FEATURE_BATCH_SIZE,
+        gpu=lambda wildcards: int(bool(get_metric_weights(wildcards))),
+        mem_mb=4000,
+        runtime=120,
+    params:
+        version=get_metric_version,
+        network=get_metric_network,
+        protocol=get_protocol,
+        seed=config["seed"],
+    script:
+        "../scripts/score_metric.py"
+
+
+rule collect_scores:
+    """All scores of the run in one long table, with where each comes from."""
+    input:
+        scores=get_all_scores,
+        manifests=expand(
+            "<results>/reconstruct/{autoencoder}/manifest.json", autoencoder=AUTOENCODERS
+        ),
+    output:
+        table="<results>/tables/scores.csv",
+    log:
+        "<results>/logs/collect_scores.log",
+    benchmark:
+        "<results>/benchmarks/collect_scores/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_hash("seesaw.metrics.collect"),
+        autoencoders=get_labels,
+    script:
+        "../scripts/collect_scores.py"

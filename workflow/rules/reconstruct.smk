@@ -1,0 +1,26 @@
+rule reconstruct_images:
+    """Encode and decode the evaluation images in one pass; keep images and latents."""
+    input:
+        images="<results>/data/" + EVALUATION + "/manifest.json",
+        weights=get_weights,
+    output:
+        manifest="<results>/reconstruct/{autoencoder}/manifest.json",
+    log:
+        "<results>/logs/reconstruct_images/{autoencoder}.log",
+    benchmark:
+        "<results>/benchmarks/reconstruct_images/{autoencoder}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        batch_size=BATCH_SIZE,
+        gpu=1,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        version=get_family_version("reconstruct"),
+        model=get_model,
+        shard_size=config["data"]["shard_size"],
+        posterior=config["reconstruct"]["posterior"],
+        seed=config["seed"],
+    script:
+        "../scripts/reconstruct_images.py"

@@ -1,0 +1,19 @@
+rule report:
+    """One self-contained page that a person opens first."""
+    input:
+        scores="<results>/tables/scores.csv",
+        tables=get_tables,
+        figures=get_figures,
+        captions=get_captions,
+    output:
+        page="<results>/report/index.html",
+    log:
+        "<results>/logs/report.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.report.page"),
+        config=lambda wildcards: config,
+        benchmarks=lambda wildcards, output: str(Path(output.page).parents[1] / "benchmarks"),
+    script:
+        "../scripts/report.py"

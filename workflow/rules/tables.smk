@@ -1,0 +1,110 @@
+rule table2:
+    """Seesaw Table 2, as far as it is measured: reconstruction and condition consistency."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report("<results>/tables/table2.csv", caption="../report/table2.rst", category="Tables"),
+    log:
+        "<results>/logs/table2.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/table2.py"
+
+
+rule table5:
+    """Seesaw Table 5: every autoencoder by every metric, with baselines."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report("<results>/tables/table5.csv", caption="../report/table5.rst", category="Tables"),
+    log:
+        "<results>/logs/table5.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/table5.py"
+
+
+rule ifid_table4:
+    """iFID Table 4: interpolation, size of the reference set, number of neighbours."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/ifid_table4.csv",
+            caption="../report/ifid_table4.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/ifid_table4.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/ifid_table4.py"
+
+
+rule ifid_table5:
+    """iFID Table 5: interpolation strength."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/ifid_table5.csv",
+            caption="../report/ifid_table5.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/ifid_table5.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/ifid_table5.py"
+
+
+rule correlations:
+    """Every metric against every condition metric: Pearson, Spearman, n, interval, p."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/correlations.csv",
+            caption="../report/correlations.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/correlations.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/correlations.py"
+
+
+rule network_quality:
+    """How good the networks that were trained here are, on held-out truth."""
+    input:
+        quality=get_quality,
+    output:
+        table=report(
+            "<results>/tables/network_quality.csv",
+            caption="../report/network_quality.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/network_quality.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/network_quality.py"

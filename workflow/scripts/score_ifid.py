@@ -1,0 +1,37 @@
+"""Rule score_ifid: see seesaw.ifid.score_ifid."""
+
+from seesaw.device import claim_device
+
+if __name__ == "__main__":
+    device = claim_device(snakemake.resources.gpu)
+
+    from seesaw.ifid import Variant, score_ifid
+    from seesaw.log import configure_logging
+    from seesaw.results import provenance
+
+    configure_logging(snakemake.log[0])
+    default, *variants = (Variant(**variant) for variant in snakemake.params.variants)
+    score_ifid(
+        autoencoder=snakemake.wildcards.autoencoder,
+        **snakemake.params.model,
+        weights=snakemake.input.weights or None,
+        images=snakemake.input.images,
+        reconstructions=snakemake.input.reconstructions,
+        references=snakemake.input.references,
+        neighbours=snakemake.input.neighbours,
+        network=snakemake.params.network,
+        network_weights=snakemake.input.network_weights or None,
+        features=snakemake.input.features,
+        default=default,
+        variants=variants,
+        output_scores=snakemake.output.scores,
+        output_examples=snakemake.output.examples,
+        decode_batch_size=snakemake.resources.batch_size,
+        feature_batch_size=snakemake.resources.feature_batch_size,
+        posterior=snakemake.params.posterior,
+        protocol=snakemake.params.protocol,
+        version=snakemake.params.version,
+        seed=snakemake.params.seed,
+        device=device,
+        provenance=provenance(seed=snakemake.params.seed, device=device),
+    )

@@ -1,0 +1,29 @@
+"""Rule train_network: see the 'train' function of the network's module, such as seesaw.mini.depth."""
+
+from seesaw.device import claim_device
+
+if __name__ == "__main__":
+    device = claim_device(snakemake.resources.gpu)
+
+    from seesaw.files import write_tensors
+    from seesaw.log import configure_logging
+    from seesaw.registry import NETWORKS, resolve
+    from seesaw.results import provenance, write_scores
+    from seesaw.shards import Shards
+
+    configure_logging(snakemake.log[0])
+    name = snakemake.wildcards.network
+    state, quality = resolve(NETWORKS[name].trainer)(
+        Shards(snakemake.input.train),
+        Shards(snakemake.input.validation),
+        seed=snakemake.params.seed,
+        device=device,
+        **snakemake.params.options,
+    )
+    write_tensors(snakemake.output.weights, state)
+    write_scores(
+        snakemake.output.quality,
+        autoencoder=name,
+        scores=quality,
+        provenance=provenance(seed=snakemake.params.seed, device=device),
+    )
