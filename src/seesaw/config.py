@@ -103,11 +103,12 @@ def _check_names(config: Config) -> None:
                 f"config, networks.{role}: {player['network']!r} is of kind {entry.kind!r} and "
                 f"cannot play this role; these can: {', '.join(fitting)}"
             )
-        if (entry.weights == "file") != ("weights" in player):
+        if entry.weights == "file" and "weights" not in player:
             raise ValueError(
-                f"config, networks.{role}: {player['network']!r} "
-                + ("needs 'weights', the path of its file" if entry.weights else "takes no 'weights'")
+                f"config, networks.{role}: {player['network']!r} needs 'weights', its file's path"
             )
+        if entry.weights is None and "weights" in player:
+            raise ValueError(f"config, networks.{role}: {player['network']!r} takes no 'weights'")
 
 
 def _check_data(config: Config) -> None:
@@ -120,7 +121,11 @@ def _check_data(config: Config) -> None:
     if clash:
         raise ValueError(f"config: {sorted(clash)[0]!r} names both a split and an autoencoder")
     trained = [e["name"] for e in config["autoencoders"] if "train" in e]
-    taught = [r for r, p in config["networks"].items() if NETWORKS[p["network"]].trainer]
+    taught = [
+        role
+        for role, player in config["networks"].items()
+        if NETWORKS[player["network"]].trainer and "weights" not in player
+    ]
     if (trained or taught) and "train" not in splits:
         raise ValueError(
             f"config, data.splits: {', '.join(trained + taught)} is trained on the split 'train', "

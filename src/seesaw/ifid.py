@@ -106,6 +106,12 @@ def interpolate(name: str, z: Tensor, neighbour: Tensor, alpha: float) -> Tensor
     return z if alpha == 0 else INTERPOLATIONS.load(name)(z, neighbour, alpha)
 
 
+def neighbour_weights(msd: np.ndarray) -> np.ndarray:
+    """Softmax over K candidates of minus their mean squared difference, ``(N, K)``."""
+    weights = np.exp(msd.min(1, keepdims=True) - msd)
+    return weights / weights.sum(1, keepdims=True)
+
+
 def draw_neighbours(
     neighbours: "pd.DataFrame", ids: Sequence[str], draw: tuple[str, int, str], seed: int
 ) -> list[str]:
@@ -142,8 +148,7 @@ def draw_neighbours(
     order = [rows[image_id] for image_id in ids]
     msd = table["msd"].to_numpy().reshape(-1, k)[order]
     names = table["neighbour"].to_numpy(object).reshape(-1, k)[order]
-    weights = np.exp(msd.min(1, keepdims=True) - msd)
-    cumulative = np.cumsum(weights / weights.sum(1, keepdims=True), axis=1)
+    cumulative = np.cumsum(neighbour_weights(msd), axis=1)
     number = uniform_per_image(seed=seed, purpose="neighbour", ids=ids)
     chosen = np.minimum((number[:, None] >= cumulative).sum(1), k - 1)
     return list(names[np.arange(len(ids)), chosen])
@@ -175,7 +180,7 @@ def score_ifid(
     device: str,
     provenance: Mapping[str, Any],
 ) -> None:
-    """iFID of one autoencoder for a default setting and its variants.
+    """IFID of one autoencoder for a default setting and its variants.
 
     Images pass the decoder in the batches of the stage ``reconstruct`` and the feature network in
     those of ``conditions``, so that alpha = 0 repeats rFID to the last digit.

@@ -70,11 +70,11 @@ class MetricEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkEntry(Entry):
-    """A detector or feature network; the object at ``target`` is a :class:`seesaw.networks.Network`.
+    """A detector or feature network; ``target`` is a :class:`seesaw.networks.Network`.
 
     ``kind`` says what it extracts (see :mod:`seesaw.networks`). ``weights`` says where its weights
-    come from: ``None`` (it has none), ``"trained"`` (by ``trainer``, on the mini world), ``"file"``
-    (a file that the config names).
+    come from: ``None`` (it has none), ``"trained"`` (by ``trainer`` on the mini world, unless the
+    config names a file), ``"file"`` (a file that the config names).
     """
 
     kind: Literal["edges", "map", "labels", "faces", "features", "perceptual"]
@@ -332,16 +332,16 @@ FAMILIES = Registry(
     {
         "diffusers-kl": Entry(target="seesaw.autoencoders.diffusers_kl:DiffusersKL", version="1"),
         "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
-        "tokenizer-1d": Entry(
-            target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"
-        ),
+        "tokenizer-1d": Entry(target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"),
     },
 )
 
 OBJECTIVES = Registry(
     "training objective",
     {
-        "reconstruction": Entry(target="seesaw.autoencoders.objectives:Reconstruction", version="1"),
+        "reconstruction": Entry(
+            target="seesaw.autoencoders.objectives:Reconstruction", version="1"
+        ),
         "equivariance": Entry(target="seesaw.autoencoders.objectives:Equivariance", version="1"),
         "scale-equivariance": Entry(
             target="seesaw.autoencoders.objectives:ScaleEquivariance", version="1"

@@ -56,7 +56,7 @@ def provenance(**extra: Any) -> dict[str, Any]:
 
 @cache
 def git_commit() -> str | None:
-    """Commit of the sources that run, with ``+`` behind it if they were edited; None outside git."""
+    """Commit of the sources that run, ``+`` behind it if they were edited; None outside git."""
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -65,7 +65,8 @@ def git_commit() -> str | None:
         ).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+        commit = git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

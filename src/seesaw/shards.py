@@ -46,9 +46,7 @@ def write_shard(
     folder: Path, index: int, ids: Sequence[str], arrays: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """Write one shard and return its entry for the manifest."""
-    for field, array in arrays.items():
-        if len(array) != len(ids):
-            raise ValueError(f"field {field!r} has {len(array)} rows for {len(ids)} image ids")
+    _check_rows(ids, arrays)
     path = folder / shard_name(index)
     write_tensors(path, arrays, {"ids": json.dumps(list(ids))})
     return {
@@ -59,18 +57,25 @@ def write_shard(
     }
 
 
+def _check_rows(ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
+    for field, array in arrays.items():
+        if len(array) != len(ids):
+            raise ValueError(f"field {field!r} has {len(array)} rows for {len(ids)} image ids")
+
+
 def write_manifest(
     path: str | Path,
     shards: Sequence[Mapping[str, Any]],
     fields: Mapping[str, Mapping[str, Any]],
     meta: Mapping[str, Any],
 ) -> None:
-    """Write the manifest and remove shards of an earlier, longer set that it does not name."""
+    """Write the manifest; remove shards that it does not name and what killed jobs left behind."""
     path = Path(path)
     named = {shard["file"] for shard in shards}
-    for stale in path.parent.glob("shard-*.safetensors"):
-        if stale.name not in named:
-            stale.unlink()
+    for pattern in ("shard-*.safetensors", ".shard-*.part.safetensors"):
+        for stale in path.parent.glob(pattern):
+            if stale.name not in named:
+                stale.unlink()
     write_json(
         path,
         {
@@ -94,7 +99,8 @@ def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
 class ShardWriter:
     """Collect batches of any size into shards of ``shard_size`` images.
 
-    Use as a context manager; the manifest is written on a clean exit only.
+    Use as a context manager. An earlier manifest is removed on entry and the new one is written on
+    a clean exit only, so a set that was half rewritten is never taken for whole.
 
     Args:
         manifest: path of the manifest to make.
@@ -103,9 +109,12 @@ class ShardWriter:
     """
 
     def __init__(self, manifest: str | Path, *, shard_size: int, meta: dict[str, Any]) -> None:
+        if shard_size < 1:
+            raise ValueError(f"shard_size must be at least 1, got {shard_size}")
         self.manifest = Path(manifest)
         self.shard_size = shard_size
         self.meta = meta
+        self._seen: set[str] = set()
         self._ids: list[str] = []
         self._parts: list[dict[str, np.ndarray]] = []
         self._shards: list[dict[str, Any]] = []
@@ -113,6 +122,7 @@ class ShardWriter:
 
     def __enter__(self) -> "ShardWriter":
         self.manifest.parent.mkdir(parents=True, exist_ok=True)
+        self.manifest.unlink(missing_ok=True)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -124,12 +134,27 @@ class ShardWriter:
             write_manifest(self.manifest, self._shards, self._fields, self.meta)
 
     def add(self, ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
-        """Append a batch: ``ids`` and arrays ``(len(ids), ...)``, the same fields every time."""
+        """Append a batch: ``ids`` and arrays ``(len(ids), ...)``, the same fields every time.
+
+        Arrays are kept, not copied, until their shard is written.
+
+        Raises:
+            ValueError: other fields, dtypes or shapes than before, a field with another number of
+                rows than ids, or an id that was added before.
+        """
+        _check_rows(ids, arrays)
         fields = describe(arrays)
         if self._fields is None:
             self._fields = fields
         elif fields != self._fields:
             raise ValueError(f"batch has fields {fields}, earlier ones had {self._fields}")
+        before = len(self._seen)
+        self._seen.update(ids)
+        if len(self._seen) != before + len(ids):
+            raise ValueError(
+                f"{self.manifest}: an image id of the batch {ids[0]!r} .. occurs twice, "
+                "but every image needs an id of its own"
+            )
         self._ids.extend(ids)
         self._parts.append(dict(arrays))
         while len(self._ids) >= self.shard_size:
@@ -160,7 +185,9 @@ class Shards:
     def __init__(self, manifest: str | Path) -> None:
         self.path = Path(manifest)
         if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path} does not exist; make it with the rule of its stage")
+            raise FileNotFoundError(
+                f"{self.path} does not exist; make it with the rule of its stage"
+            )
         content = read_json(self.path)
         if content.get("format") != FORMAT:
             raise ValueError(
@@ -207,15 +234,15 @@ class Shards:
             shards: indices of the shards to read; all by default.
         """
         self._check(fields)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         for index in range(len(self.shards)) if shards is None else shards:
             with self._open(index) as file:
                 ids = json.loads(file.metadata()["ids"])
                 slices = {field: file.get_slice(field) for field in fields}
                 for start in range(0, len(ids), batch_size):
                     stop = min(start + batch_size, len(ids))
-                    yield Batch(
-                        ids[start:stop], {f: slices[f][start:stop] for f in fields}
-                    )
+                    yield Batch(ids[start:stop], {f: slices[f][start:stop] for f in fields})
 
     def load(self, field: str) -> np.ndarray:
         """One field of all images, ``(n, ...)``."""

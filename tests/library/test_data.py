@@ -428,6 +428,9 @@ def test_problem_files_are_left_out_on_request(tmp_path, bad_folder):
     assert (shards.meta["n"], shards.meta["problems"], shards.meta["upscaled"]) == (6, 7, 6)
     assert (out / "shard-00003.safetensors").stat().st_ino == kept  # asking to skip remakes nothing
     check_problems_csv(out / "problems.csv")
+    first = files_of(out)
+    pack(out, bad_folder, shard_size=4, resolution=128, skip_problems=True)
+    assert files_of(out) == first  # a shard with gaps is not taken for whole
     expected = [resize_center_crop(read_rgb(bad_folder / i), 128) for i in good]
     plain = pack(
         tmp_path / "b", bad_folder, resolution=128, crop="resize-center-crop", skip_problems=True

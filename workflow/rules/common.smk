@@ -4,7 +4,13 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from seesaw.config import check_config, ifid_variants, load_yaml, protocol, resolve_autoencoders
+from seesaw.config import (
+    check_config,
+    ifid_variants,
+    load_yaml,
+    protocol,
+    resolve_autoencoders,
+)
 from seesaw.registry import CROPS, METRICS, NETWORKS, OBJECTIVES, SOURCES, unknown
 from seesaw.versions import code_hash, family_version, stage_version
 
@@ -50,7 +56,9 @@ def get_version(stage, *more):
 
 def get_data_version(wildcards):
     source = config["data"]["splits"][wildcards.split]["source"]
-    return get_version("data", SOURCES[source].version, CROPS[config["data"]["crop"]].version)
+    return get_version(
+        "data", SOURCES[source].version, CROPS[config["data"]["crop"]].version
+    )
 
 
 def get_network_version(wildcards):
@@ -64,7 +72,9 @@ def get_metric_version(wildcards):
 def get_family_version(stage):
     def version(wildcards):
         try:
-            return get_version(stage, family_version(AUTOENCODERS[wildcards.autoencoder]["family"]))
+            return get_version(
+                stage, family_version(AUTOENCODERS[wildcards.autoencoder]["family"])
+            )
         except ValueError as error:
             raise WorkflowError(str(error))
 
@@ -73,7 +83,11 @@ def get_family_version(stage):
 
 def get_training_version(wildcards):
     objective = AUTOENCODERS[wildcards.autoencoder]["train"]["objective"]
-    return get_family_version("autoencoders")(wildcards) + "/" + OBJECTIVES[objective].version
+    return (
+        get_family_version("autoencoders")(wildcards)
+        + "/"
+        + OBJECTIVES[objective].version
+    )
 
 
 def get_model(wildcards):
@@ -111,11 +125,9 @@ def get_teacher_weights(wildcards):
 
 
 def weights_of_network(network):
-    if NETWORKS[network].weights == "trained":
+    if NETWORKS[network].weights == "trained" and "weights" not in PLAYERS[network]:
         return f"<results>/networks/{network}/weights.safetensors"
-    if NETWORKS[network].weights == "file":
-        return existing_weights(f"network {network!r}", PLAYERS[network])
-    return []
+    return existing_weights(f"network {network!r}", PLAYERS[network])
 
 
 def existing_weights(what, entry):
@@ -159,7 +171,9 @@ def get_metric_input(source):
         name = source or wildcards.autoencoder
         if METRICS[wildcards.metric].reads == "images":
             return get_images(name)
-        return f"<results>/conditions/{name}/{get_metric_network(wildcards)}/manifest.json"
+        return (
+            f"<results>/conditions/{name}/{get_metric_network(wildcards)}/manifest.json"
+        )
 
     return path
 
@@ -179,7 +193,10 @@ def get_protocol(wildcards=None):
 def get_labels(wildcards):
     """How tables and figures call the autoencoders."""
     return [
-        {key: entry.get(key, "") for key in ("name", "group", "training", "duplicate_of")}
+        {
+            key: entry.get(key, "")
+            for key in ("name", "group", "training", "duplicate_of")
+        }
         for entry in AUTOENCODERS.values()
     ]
 
@@ -191,12 +208,14 @@ def get_all_scores(wildcards):
         metric=config["metrics"],
     )
     if "ifid" in config:
-        scores += expand("<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS)
+        scores += expand(
+            "<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS
+        )
     return scores
 
 
 def get_quality(wildcards):
-    trained = [name for name in PLAYERS if NETWORKS[name].trainer]
+    trained = [n for n in PLAYERS if NETWORKS[n].trainer and "weights" not in PLAYERS[n]]
     return expand("<results>/networks/{network}/quality.json", network=trained)
 
 
@@ -242,7 +261,9 @@ def get_figures(wildcards):
     names = [item for item in config["report"]["items"] if item in FIGURES]
     galleries = [item for item in config["report"]["items"] if item in PER_AUTOENCODER]
     return expand("<results>/figures/{item}.png", item=names) + expand(
-        "<results>/figures/{item}/{autoencoder}.png", item=galleries, autoencoder=AUTOENCODERS
+        "<results>/figures/{item}/{autoencoder}.png",
+        item=galleries,
+        autoencoder=AUTOENCODERS,
     )
 
 
@@ -254,7 +275,8 @@ def get_gallery_conditions(source):
     def paths(wildcards):
         name = source or wildcards.autoencoder
         return [
-            f"<results>/conditions/{name}/{player(role)}/manifest.json" for role in GALLERY_ROLES
+            f"<results>/conditions/{name}/{player(role)}/manifest.json"
+            for role in GALLERY_ROLES
         ]
 
     return paths

@@ -5,7 +5,9 @@ rule figure2:
     output:
         pdf="<results>/figures/figure2.pdf",
         png=report(
-            "<results>/figures/figure2.png", caption="../report/figure2.rst", category="Figures"
+            "<results>/figures/figure2.png",
+            caption="../report/figure2.rst",
+            category="Figures",
         ),
         csv="<results>/figures/figure2.csv",
     log:
@@ -25,7 +27,9 @@ rule figure3:
     output:
         pdf="<results>/figures/figure3.pdf",
         png=report(
-            "<results>/figures/figure3.png", caption="../report/figure3.rst", category="Figures"
+            "<results>/figures/figure3.png",
+            caption="../report/figure3.rst",
+            category="Figures",
         ),
         csv="<results>/figures/figure3.csv",
     log:
@@ -45,7 +49,9 @@ rule figure5:
     output:
         pdf="<results>/figures/figure5.pdf",
         png=report(
-            "<results>/figures/figure5.png", caption="../report/figure5.rst", category="Figures"
+            "<results>/figures/figure5.png",
+            caption="../report/figure5.rst",
+            category="Figures",
         ),
         csv="<results>/figures/figure5.csv",
     log:
@@ -65,7 +71,9 @@ rule figure6:
     output:
         pdf="<results>/figures/figure6.pdf",
         png=report(
-            "<results>/figures/figure6.png", caption="../report/figure6.rst", category="Figures"
+            "<results>/figures/figure6.png",
+            caption="../report/figure6.rst",
+            category="Figures",
         ),
         csv="<results>/figures/figure6.csv",
     log:
@@ -85,7 +93,9 @@ rule figure7:
     output:
         pdf="<results>/figures/figure7.pdf",
         png=report(
-            "<results>/figures/figure7.png", caption="../report/figure7.rst", category="Figures"
+            "<results>/figures/figure7.png",
+            caption="../report/figure7.rst",
+            category="Figures",
         ),
         csv="<results>/figures/figure7.csv",
     log:
@@ -105,7 +115,9 @@ rule figure8:
     output:
         pdf="<results>/figures/figure8.pdf",
         png=report(
-            "<results>/figures/figure8.png", caption="../report/figure8.rst", category="Figures"
+            "<results>/figures/figure8.png",
+            caption="../report/figure8.rst",
+            category="Figures",
         ),
         csv="<results>/figures/figure8.csv",
     log:
@@ -125,7 +137,9 @@ rule figure9:
     output:
         pdf="<results>/figures/figure9.pdf",
         png=report(
-            "<results>/figures/figure9.png", caption="../report/figure9.rst", category="Figures"
+            "<results>/figures/figure9.png",
+            caption="../report/figure9.rst",
+            category="Figures",
         ),
         csv="<results>/figures/figure9.csv",
     log:
@@ -141,7 +155,10 @@ rule figure9:
 rule ifid_figure5:
     """iFID Figure 5: image, nearest neighbour, interpolation and reconstruction, decoded."""
     input:
-        examples=expand("<results>/ifid/{autoencoder}/examples.safetensors", autoencoder=AUTOENCODERS),
+        examples=expand(
+            "<results>/ifid/{autoencoder}/examples.safetensors",
+            autoencoder=AUTOENCODERS,
+        ),
     output:
         pdf="<results>/figures/ifid_figure5.pdf",
         png=report(
@@ -166,9 +183,12 @@ rule autoencoder_grid:
     input:
         images="<results>/data/" + EVALUATION + "/manifest.json",
         reconstructions=expand(
-            "<results>/reconstruct/{autoencoder}/manifest.json", autoencoder=AUTOENCODERS
+            "<results>/reconstruct/{autoencoder}/manifest.json",
+            autoencoder=AUTOENCODERS,
         ),
-        psnr=expand("<results>/metrics/{autoencoder}/psnr.parquet", autoencoder=AUTOENCODERS),
+        psnr=expand(
+            "<results>/metrics/{autoencoder}/psnr.parquet", autoencoder=AUTOENCODERS
+        ),
     output:
         pdf="<results>/figures/autoencoder_grid.pdf",
         png=report(
@@ -198,7 +218,9 @@ rule scenes:
     output:
         pdf="<results>/figures/scenes.pdf",
         png=report(
-            "<results>/figures/scenes.png", caption="../report/scenes.rst", category="Figures"
+            "<results>/figures/scenes.png",
+            caption="../report/scenes.rst",
+            category="Figures",
         ),
         csv="<results>/figures/scenes.csv",
     log:

@@ -32,7 +32,8 @@ rule collect_scores:
     input:
         scores=get_all_scores,
         manifests=expand(
-            "<results>/reconstruct/{autoencoder}/manifest.json", autoencoder=AUTOENCODERS
+            "<results>/reconstruct/{autoencoder}/manifest.json",
+            autoencoder=AUTOENCODERS,
         ),
     output:
         table="<results>/tables/scores.csv",

@@ -14,6 +14,8 @@ rule report:
     params:
         code=code_hash("seesaw.report.page"),
         config=lambda wildcards: config,
-        benchmarks=lambda wildcards, output: str(Path(output.page).parents[1] / "benchmarks"),
+        benchmarks=lambda wildcards, output: str(
+            Path(output.page).parents[1] / "benchmarks"
+        ),
     script:
         "../scripts/report.py"

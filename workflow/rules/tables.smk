@@ -3,7 +3,11 @@ rule table2:
     input:
         scores="<results>/tables/scores.csv",
     output:
-        table=report("<results>/tables/table2.csv", caption="../report/table2.rst", category="Tables"),
+        table=report(
+            "<results>/tables/table2.csv",
+            caption="../report/table2.rst",
+            category="Tables",
+        ),
     log:
         "<results>/logs/table2.log",
     conda:
@@ -19,7 +23,11 @@ rule table5:
     input:
         scores="<results>/tables/scores.csv",
     output:
-        table=report("<results>/tables/table5.csv", caption="../report/table5.rst", category="Tables"),
+        table=report(
+            "<results>/tables/table5.csv",
+            caption="../report/table5.rst",
+            category="Tables",
+        ),
     log:
         "<results>/logs/table5.log",
     conda:

@@ -1,4 +1,4 @@
-"""Rule train_network: see the 'train' function of the network's module, such as seesaw.mini.depth."""
+"""Rule train_network: see the 'train' function of the network's module (seesaw.mini)."""
 
 from seesaw.device import claim_device
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +16,8 @@ OLD_ATTENTION = {
     "proj_attn": "to_out.0",
 }
 """Names of the mid-block attention before diffusers 0.14, as in the published SD-VAE files."""
+
+INITIAL_LOG_VARIANCE = -6.0
 
 
 class DiffusersKL(Autoencoder):
@@ -76,6 +79,7 @@ class DiffusersKL(Autoencoder):
         self.resolution = resolution
         side = resolution // factor
         self.latent_shape = (self.model.config.latent_channels, side, side)
+        _start_gently(self.model)
 
     @property
     def weights_module(self) -> nn.Module:
@@ -121,6 +125,24 @@ def _build(official: dict[str, Any], channels: int) -> nn.Module:
     if bad:
         raise ValueError(f"norm_groups {groups} does not divide width {bad[0]}; choose another")
     return AutoencoderKL(**arguments)
+
+
+@torch.no_grad()
+def _start_gently(model: nn.Module) -> None:
+    """Initial weights that short trainings need: identity blocks and little posterior noise.
+
+    The last convolution of every residual branch starts at zero, and so does what the log variance
+    depends on; its bias starts at ``INITIAL_LOG_VARIANCE``. As diffusers leaves them, noise of
+    deviation 1 drowns the means at first.
+    """
+    for part in model.modules():
+        if type(part).__name__ == "ResnetBlock2D":
+            nn.init.zeros_(part.conv2.weight)
+            nn.init.zeros_(part.conv2.bias)
+    if model.quant_conv is not None:
+        channels = model.config.latent_channels
+        model.quant_conv.weight[channels:] = 0
+        model.quant_conv.bias[channels:] = INITIAL_LOG_VARIANCE
 
 
 def _modern_key(key: str) -> str:

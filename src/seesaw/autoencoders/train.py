@@ -70,7 +70,7 @@ def train_autoencoder(
     Raises:
         ValueError: unknown names or options, images of another size, or a loss that is not finite.
     """
-    autoencoder = _build(family, config, images, seed, init, teacher).to(device)
+    autoencoder = _build(family, config, images, seed, device, init, teacher)
     learner = build_objective(objective, autoencoder, teacher, options, seed).to(device)
     learner.train()
     parameters = [p for p in learner.parameters() if p.requires_grad]
@@ -185,6 +185,7 @@ def _build(
     config: Mapping[str, Any],
     images: Shards,
     seed: int,
+    device: str,
     init: str | Path | None,
     teacher: Network | None,
 ) -> nn.Module:
@@ -202,9 +203,10 @@ def _build(
             f"this autoencoder takes images of {autoencoder.resolution} x {autoencoder.resolution} "
             f"pixels, {images.path} has {side} x {side}; set data.resolution or its resolution"
         )
+    autoencoder.to(device, memory_format=torch.channels_last)
     if init is not None:
         load_weights(autoencoder, init)
     prepare = getattr(autoencoder, "prepare", None)
     if prepare is not None and init is None:
         prepare(teacher, images)
-    return autoencoder.to(memory_format=torch.channels_last)
+    return autoencoder

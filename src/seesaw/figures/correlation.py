@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from seesaw.figures.style import FULL_WIDTH, SMALL, message_figure, new_figure, styled
+from seesaw.figures.style import FULL_WIDTH, SMALL, message_figure, new_figure, short, styled
 from seesaw.score_table import CONDITIONS, QUALITY, distinct, label, network_of
 from seesaw.tables import correlations
 
@@ -34,7 +34,8 @@ def figure2(scores: pd.DataFrame, seed: int = 0) -> tuple[Figure, pd.DataFrame]:
     figure = new_figure(FULL_WIDTH, 3.3)
     axis = figure.subplots()
     axis.grid(visible=False)
-    cells = table.pivot(index="x", columns="y", values="value").loc[list(QUALITY), list(CONDITIONS)]
+    cells = table.pivot(index="x", columns="y", values="value")
+    cells = cells.loc[list(QUALITY), list(CONDITIONS)]
     image = axis.imshow(cells.astype(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     for row in table.itertuples():
         _draw_cell(axis, CONDITIONS.index(row.y), QUALITY.index(row.x), row)
@@ -58,7 +59,7 @@ def _draw_cell(axis: Axes, x: int, y: int, row: tuple) -> None:
         text = "not\nmeasured" if "not measured" in row.note else "undefined"
         axis.text(x, y, text, ha="center", va="center", fontsize=SMALL - 1, color="0.45")
         return
-    number = f"{row.value:.2f}".replace("-", "\N{MINUS SIGN}")
+    number = short(row.value, 2)
     colour = "white" if abs(row.value) > 0.65 else "black"
     if row.p < SIGNIFICANT:
         axis.text(x, y, number, ha="center", va="center", color=colour)
@@ -74,10 +75,8 @@ def _draw_frame(axis: Axes, scores: pd.DataFrame) -> None:
     """Names with networks; white lines between cells, wider ones between kinds of metric."""
 
     def name(metric: str, width: int) -> str:
-        lines = [
-            *textwrap.wrap(label(metric), width),
-            *textwrap.wrap(network_of(scores, metric), width),
-        ]
+        lines = textwrap.wrap(label(metric), width)
+        lines += textwrap.wrap(network_of(scores, metric), width)
         return "\n".join(lines)
 
     axis.set_xticks(range(len(CONDITIONS)), [name(m, 13) for m in CONDITIONS])

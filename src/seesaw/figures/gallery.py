@@ -98,7 +98,7 @@ def pick(values: "pd.Series", *, count: int, higher_is_better: bool) -> dict[str
     if finite.empty:
         raise ValueError("no image has a number to rank it by")
     sign = 1 if higher_is_better else -1
-    ranked = sorted(finite.index, key=lambda image_id: (sign * finite[image_id], image_id))
+    ranked = [i for _, i in sorted((sign * value, image_id) for image_id, value in finite.items())]
     count = max(1, min(count, len(ranked) // 3))
     middle = (len(ranked) - count) // 2
     chosen = {
@@ -160,7 +160,8 @@ def gallery(
     captions = [_captions(row, maps, numbers, ids, ranked_by) for row in [None, *maps]]
 
     layout = _Layout.of(max(len(chosen) for chosen in picks.values()), captions)
-    sheet = Sheet(MARGIN + len(picks) * layout.block)
+    width = LABEL_WIDTH + layout.pair * max(map(len, picks.values())) + MARGIN
+    sheet = Sheet(MARGIN + len(picks) * layout.block, width)
     start = 0
     for number, (sort, chosen) in enumerate(picks.items()):
         top = MARGIN + number * layout.block

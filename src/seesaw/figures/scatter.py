@@ -27,7 +27,7 @@ from seesaw.stats import correlate
 Cell = tuple[str, str]
 """Metric on the x axis, metric on the y axis."""
 
-PANEL_HEIGHT = 1.75
+PANEL_HEIGHT = 1.95
 RADII = (4.5, 6.0, 8.0, 11.0, 14.0, 18.0, 23.0)
 """Distances in points at which a number is tried around its point."""
 
@@ -148,7 +148,7 @@ def draw_panel(
         axis.invert_yaxis()
     axis.set_xlabel(axis_label(about_x))
     if name_y:
-        axis.set_ylabel(axis_label(about_y))
+        axis.set_ylabel(axis_label(about_y, width=28))
     axis.set_title(correlation_text(frame.attrs["correlation"]), loc="left")
     return drawn
 
@@ -190,7 +190,8 @@ def _draw_key(
     ]
     if baseline:
         handles.append(Line2D([], [], **BASELINE, label="shuffled pairs (chance)"))
-    words = "All axes point to better. \N{GREEK SMALL LETTER RHO}: Spearman, [95% interval], + if the two agree."
+    rho = "\N{GREEK SMALL LETTER RHO}"
+    words = f"All axes point to better. {rho}: Spearman [95% interval], positive if both agree."
     if missing:
         words += f" Not measured: {', '.join(label(metric) for metric in missing)}."
     figure.legend(

@@ -25,8 +25,8 @@ SMALL = 6.0
 RC: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so a figure looks the same everywhere
     "font.size": 7.0,
-    "axes.labelsize": 7.0,
-    "axes.titlesize": 6.5,
+    "axes.labelsize": 6.5,
+    "axes.titlesize": 6.2,
     "axes.titlepad": 3.0,
     "axes.labelpad": 2.0,
     "axes.linewidth": 0.6,
@@ -92,23 +92,35 @@ def group_styles(scores: pd.DataFrame) -> dict[str, tuple[str, str]]:
 def axis_label(column: Column, width: int = 34) -> str:
     """For an axis that points to better: name, unit, an arrow, and below the network, wrapped."""
     first = f"{column.quantity}  (better \N{RIGHTWARDS ARROW})"
-    return "\n".join([first, *textwrap.wrap(column.network, width)])
+    return "\n".join([first, *textwrap.wrap(column.network, width, break_on_hyphens=False)])
+
+
+def short(value: float, digits: int) -> str:
+    """A number in [-1, 1] without leading zero, and with a true minus: ``.93``, ``1.00``."""
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    if abs(float(text)) < 1:
+        text = text.replace("0.", ".", 1)
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def p_text(p: float | None) -> str:
     """``p = .031``, ``p < .001``."""
     if p is None:
-        return "p undefined"
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+        return "no p"
+    return "p < .001" if p < 0.001 else f"p = {short(p, 3)}"
 
 
 def correlation_text(found: Correlation) -> str:
     """One line: rho, its interval, p and n; or why there is none."""
+    rho = "\N{GREEK SMALL LETTER RHO}"
     if found.value is None:
-        return f"no \N{GREEK SMALL LETTER RHO}: {found.note}"
-    interval = "" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]"
-    rho = f"\N{GREEK SMALL LETTER RHO} = {found.value:.2f}{interval}"
-    return f"{rho}, {p_text(found.p)}, n = {found.n}".replace("-", "\N{MINUS SIGN}")
+        return f"no {rho}: {found.note}"
+    interval = ""
+    if found.low is not None and found.high is not None:
+        interval = f" [{short(found.low, 2)}, {short(found.high, 2)}]"
+    return f"{rho} = {short(found.value, 2)}{interval}, {p_text(found.p)}, n = {found.n}"
 
 
 @styled

@@ -1,4 +1,4 @@
-"""Seesaw Figures 5-9: every generation and reconstruction metric against one family of conditions."""
+"""Seesaw Figures 5-9: generation and reconstruction metrics against one family of conditions."""
 
 from collections.abc import Sequence
 

@@ -67,7 +67,8 @@ def shuffled_partners(ids: Sequence[str], seed: int) -> np.ndarray:
         Indices (N,). For N = 1 the image is its own partner.
     """
     order = np.array(
-        sorted(range(len(ids)), key=lambda i: (seed_for(seed, "shuffle", ids[i]), ids[i]))
+        sorted(range(len(ids)), key=lambda i: (seed_for(seed, "shuffle", ids[i]), ids[i])),
+        np.int64,
     )
     partners = np.empty(len(ids), np.int64)
     partners[order] = np.roll(order, -1)

@@ -70,7 +70,7 @@ def collect_scores(
 def spatial(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the metric ``spatial``: the mean of Canny, depth and segmentation drift.
 
-    As in Seesaw A.1.2, for the drift and for its baselines; empty where one of the three is missing.
+    As in Seesaw A.1.2, for the drift and its baselines; no row where one of the three is missing.
     """
     rows = []
     parts = table[table["metric"].isin(SPATIAL) & table["variant"].isin(BASELINES)]

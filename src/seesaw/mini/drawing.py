@@ -296,6 +296,6 @@ def draw_faces(
     outline = _paint_face(images, who, u, v, scale * resolution)
     canvas["images"][rows] = images
     solid = outline <= 0
-    near = 0.86 + 0.12 * np.sqrt(np.clip(-outline, 0, 1))
+    near = 0.88 + 0.11 * np.sqrt(np.clip(-outline, 0, 1))
     canvas["depth"][rows] = np.where(solid, near, canvas["depth"][rows])
     canvas["labels"][rows] = np.where(solid, len(SHAPES) + 1, canvas["labels"][rows])

@@ -94,10 +94,11 @@ class FaceNet(nn.Module):
 
 
 def cell_centres(cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres of the cells of a map ``(N, C, h, w)``, in cells: x ``(1, 1, w)``, y ``(1, h, 1)``."""
+    """Centres of the cells of a map ``(N, C, h, w)``, in cells: x and y, each ``(1, h, w)``."""
     y = torch.arange(cells.shape[-2], device=cells.device) + 0.5
     x = torch.arange(cells.shape[-1], device=cells.device) + 0.5
-    return x[None, None, :], y[None, :, None]
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return x[None], y[None]
 
 
 def decode(cells: Tensor) -> tuple[Tensor, Tensor]:

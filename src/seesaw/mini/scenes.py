@@ -188,7 +188,7 @@ def scene_parameters(uniforms: np.ndarray) -> dict[str, np.ndarray]:
     p["rgb"] = np.clip(p["rgb"] + draw.range(-0.06, 0.06, 9).reshape(n, 3, 3), 0, 1)
     size = draw.range(0, 1, 3)
     p["radius"] = np.array([0.20, 0.145, 0.11], np.float32) + size * np.float32([0.08, 0.04, 0.03])
-    p["near"] = 0.1 + 2.1 * p["radius"] + draw.range(0, 0.06, 3)
+    p["near"] = 0.2 + 1.95 * p["radius"] + draw.range(0, 0.04, 3)
     p["angle"] = draw.range(-0.35, 0.35, 3)
     x, y = draw.range(0.27, 0.73), draw.range(0.27, 0.73)
     away = draw.range(0.22, 0.42, 2)

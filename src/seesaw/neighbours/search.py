@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from seesaw.autoencoders.base import load_autoencoder
+from seesaw.neighbours.table import write_neighbours
 from seesaw.progress import progress
 from seesaw.reconstruct import encode_batch
 from seesaw.registry import unknown
@@ -26,7 +27,7 @@ from seesaw.seeds import seed_for
 from seesaw.shards import Shards
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 DISTANCES = ("l2", "cosine")
 QUERY_BYTES = 4 << 30  # queries on the device at a time, at most

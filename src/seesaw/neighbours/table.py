@@ -1,7 +1,7 @@
 """The neighbour table: written per part, merged into the exact top-K. No torch here.
 
-Columns: ``distance``, ``references`` (size of the reference set, or "all"), ``query``, ``rank`` (0 is
-the nearest), ``neighbour``, ``cost`` (squared L2, or minus the cosine) and ``msd`` (mean squared
+Columns: ``distance``, ``references`` (size of the reference set, or "all"), ``query``, ``rank`` (0
+is the nearest), ``neighbour``, ``cost`` (squared L2, or minus the cosine) and ``msd`` (mean squared
 difference of the two latents, which the draw of iFID weighs by).
 """
 
@@ -24,7 +24,7 @@ def write_neighbours(
     query_ids: Sequence[str],
     reference_ids: Sequence[str],
 ) -> None:
-    """Write the neighbours that were found, one row each; ties and order are settled by the merge."""
+    """Write the neighbours that were found, one row each; the merge settles ties and order."""
     query, reference = np.array(query_ids, object), np.array(reference_ids, object)
     frames: list[pd.DataFrame] = []
     for (distance, size), top in tops.items():
@@ -45,9 +45,7 @@ def write_neighbours(
     write_parquet(output, pd.concat(frames, ignore_index=True))
 
 
-def merge_neighbours(
-    *, parts: Sequence[str | Path], output: str | Path, k: int
-) -> None:
+def merge_neighbours(*, parts: Sequence[str | Path], output: str | Path, k: int) -> None:
     """Merge the tables of all parts into the exact top-K.
 
     Args:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from seesaw.networks import check_images
-from seesaw.networks.checkpoint import check_state, read_checkpoint
+from seesaw.networks.checkpoint import published_state
 
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """From release v0.2.0 of toshas/torch-fidelity. pytorch-fid renames it (``pt_inception-...``)."""
@@ -17,15 +18,15 @@ WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 COUNTER = "num_batches_tracked"
 
 
-class _Shapes(FeatureExtractorInceptionV3):
-    """The layout of the class: built with no weights, on the meta device."""
+class _Layout(FeatureExtractorInceptionV3):
+    """Names and shapes of the network: built with no weights, on the meta device."""
 
     def __init__(self) -> None:
         empty = io.BytesIO()
         torch.save({}, empty)
         empty.seek(0)
         with torch.device("meta"):
-            super().__init__("shapes", ["2048"], feature_extractor_weights_path=empty)
+            super().__init__("layout", ["2048"], feature_extractor_weights_path=empty)
 
     def load_state_dict(self, *_: Any, **__: Any) -> None:
         """Load nothing."""
@@ -45,18 +46,19 @@ class Inception:
 
     Raises:
         FileNotFoundError: no such file. Nothing is ever downloaded.
-        ValueError: not that file: see :mod:`seesaw.networks.checkpoint`.
+        ValueError: not that file: see :func:`seesaw.networks.checkpoint.published_state`.
     """
 
     def __init__(self, weights: str | Path | None, device: str = "cpu") -> None:
         if weights is None:
             raise ValueError(f"Inception needs its weights: give the path of {WEIGHTS_FILE}")
-        state = read_checkpoint(weights, expected=WEIGHTS_FILE)
-        shapes = {name: tensor.shape for name, tensor in _Shapes().state_dict().items()}
-        for name in shapes:
-            if name.endswith(COUNTER):
-                state.setdefault(name, torch.tensor(0))
-        check_state(state, shapes, path=weights, expected=WEIGHTS_FILE)
+        layout = _Layout().state_dict()
+
+        def with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+            counters = {name: torch.tensor(0) for name in layout if name.endswith(COUNTER)}
+            return counters | state
+
+        state = published_state(weights, file=WEIGHTS_FILE, layout=layout, adapt=with_counters)
         file = io.BytesIO()
         torch.save(state, file)
         file.seek(0)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seesaw.autoencoders.weights import read_state
 from seesaw.networks import check_images
-from seesaw.networks.checkpoint import check_state, read_checkpoint
+from seesaw.networks.checkpoint import published_state
 
 WEIGHTS_FILE = "alexnet-owt-7be5be79.pth"
 """torchvision's ImageNet AlexNet; only its ``features.*`` tensors are used."""
@@ -58,7 +59,7 @@ def packaged_heads() -> list[Tensor]:
     if not folders:
         raise ValueError("LPIPS needs the heads of the package lpips: pip install 'lpips>=0.1.4'")
     file = Path(folders[0], "weights", "v0.1", "alex.pth")
-    state = read_checkpoint(file, expected="weights/v0.1/alex.pth of the package lpips")
+    state = read_state(file)
     return [state[f"lin{index}.model.1.weight"] for index in range(len(TAPS))]
 
 
@@ -145,17 +146,19 @@ class LpipsAlex(_Lpips):
 
     Raises:
         FileNotFoundError: no such file. Nothing is ever downloaded.
-        ValueError: not that file: see :mod:`seesaw.networks.checkpoint`.
+        ValueError: not that file: see :func:`seesaw.networks.checkpoint.published_state`.
     """
 
     def __init__(self, weights: str | Path | None, device: str = "cpu") -> None:
         if weights is None:
             raise ValueError(f"LPIPS needs AlexNet's weights: give the path of {WEIGHTS_FILE}")
-        state = read_checkpoint(weights, expected=WEIGHTS_FILE)
-        state = {name: v for name, v in state.items() if not name.startswith("classifier.")}
-        shapes = {f"features.{n}": v.shape for n, v in alexnet_trunk().state_dict().items()}
-        check_state(state, shapes, path=weights, expected=WEIGHTS_FILE)
-        super().__init__({n.removeprefix("features."): v for n, v in state.items()}, device)
+        layout = {f"features.{name}": v for name, v in alexnet_trunk().state_dict().items()}
+
+        def convolutions(state: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {k: v for k, v in state.items() if not k.startswith("classifier.")}
+
+        state = published_state(weights, file=WEIGHTS_FILE, layout=layout, adapt=convolutions)
+        super().__init__({k.removeprefix("features."): v for k, v in state.items()}, device)
         self.meta["trunk"] = "AlexNet, ImageNet"
 
 

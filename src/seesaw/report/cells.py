@@ -12,32 +12,36 @@ from seesaw.score_table import Column
 
 LONG_TABLE = 40
 """Tables with more rows start folded."""
+INTERVAL = ("n", "low", "high", "p")
+INTERVAL_NOTE = "[95% interval], p, n"
+"""A column ``X`` is shown with its companions ``X: n``, ``X: low``, ``X: high`` and ``X: p``."""
 ROW_KIND = "Row"
 """Column that says what a row is; every other word than ``autoencoder`` names a baseline."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: what is read, what is sorted by (``""``: nothing), whether it is the best."""
+    """A cell: what is read, what is sorted by (``""``: nothing), if it is the best, small print."""
 
     text: str
     value: str
     best: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Head:
-    """A column's head: its name, the network or note below, ``+`` or ``-`` for better."""
+    """A column's head: its name, unit and network below it, ``+`` or ``-`` for better."""
 
     text: str
-    note: str = ""
+    notes: tuple[str, ...] = ()
     numeric: bool = False
     better: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to be shown; ``apart`` are the rows below the line, ``details`` a folded table."""
+    """A table to be shown; ``apart`` are the rows below the line, ``details`` a folded table."""
 
     name: str
     title: str
@@ -100,7 +104,7 @@ def make_table(
         ours &= data[ROW_KIND] == "autoencoder"
         apart = data[~ours]
         if len(apart):
-            heads, rows = _cells(apart, columns, 0)
+            heads, rows = _cells(apart.dropna(axis="columns", how="all"), columns, 0)
             details = Table(f"{name}-baselines", f"{title}: baselines", heads, rows)
         medians = _medians(apart, key)
         data = pd.concat([data[ours], *([medians] if len(apart) else [])], ignore_index=True)
@@ -126,7 +130,9 @@ def _cells(
 ) -> tuple[list[Head], list[list[Cell]]]:
     """Heads and rows; the best of a metric is looked for in the first ``compared`` rows."""
     heads, cells = [], []
-    for header in data.columns:
+    notes = _intervals(data)
+    companions = {f"{header}: {part}" for header in notes for part in INTERVAL}
+    for header in [header for header in data.columns if header not in companions]:
         values, column = data[header], columns.get(header)
         numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         numeric = bool(numeric and values.notna().any())
@@ -134,14 +140,38 @@ def _cells(
         texts = format_column(values) if numeric else ["" if pd.isna(v) else str(v) for v in values]
         cells.append(
             [
-                Cell(text, "" if pd.isna(value) else str(value), index in best)
-                for index, text, value in zip(values.index, texts, values)
+                Cell(text, "" if pd.isna(value) else str(value), index in best, note)
+                for index, text, value, note in zip(
+                    values.index, texts, values, notes.get(header, [""] * len(data))
+                )
             ]
         )
         better = "" if column is None else "+" if column.higher_is_better else "-"
-        quantity, network = (column.quantity, column.network) if column else (str(header), "")
-        heads.append(Head(quantity, network, numeric, better))
+        label, below = _head_words(str(header), column)
+        below += (INTERVAL_NOTE * (header in notes),)
+        heads.append(Head(label, tuple(filter(None, below)), numeric, better))
     return heads, [list(row) for row in zip(*cells)]
+
+
+def _head_words(header: str, column: Column | None) -> tuple[str, tuple[str, ...]]:
+    """A head's name and what stands below it: unit and network, or what is in brackets."""
+    if column:
+        return column.label, (column.unit, column.network)
+    found = re.fullmatch(r"(.+) \((.+)\)", header)
+    return (found[1], (found[2],)) if found else (header, ())
+
+
+def _intervals(data: pd.DataFrame) -> dict[str, list[str]]:
+    """Small print for the columns that come with an interval: ``[0.66, 1.00], p 0.001, n 8``."""
+    notes = {}
+    for header in data.columns:
+        parts = [f"{header}: {part}" for part in INTERVAL]
+        if all(part in data for part in parts):
+            notes[header] = [
+                "" if pd.isna(low) else _minus(f"[{low:.2f}, {high:.2f}], p {p:.2g}, n {n:.0f}")
+                for n, low, high, p in data[parts].itertuples(index=False)
+            ]
+    return notes
 
 
 def _autoencoder_column(data: pd.DataFrame, autoencoders: Sequence[str]) -> str | None:
@@ -164,20 +194,27 @@ def best_rows(values: pd.Series, higher_is_better: bool) -> set[Any]:
 
 
 def format_column(values: pd.Series) -> list[str]:
-    """Numbers with the same number of decimals: four digits of the largest; empty for NaN."""
-    there = values.dropna()
-    if (there == there.round()).all() and (there.abs() < 1e15).all():
-        return ["" if pd.isna(value) else _signed(f"{int(value):,}") for value in values]
+    """Numbers with the same decimals: four digits of the largest, fewer if all are shorter.
+
+    Empty for NaN; a number that would read as zero, and columns below 0.001, as ``5.0e-5``.
+    """
+    there = values.dropna().astype(float)
     largest = float(there.abs().max())
-    before = math.floor(math.log10(largest)) + 1 if 0 < largest < math.inf else 1
-    decimals = min(8, max(0, 4 - max(0, before) if before > -1 else 3 - before))
+    digits = math.floor(math.log10(largest)) + 1 if 0 < largest < math.inf else 1
+    decimals = min(4, max(0, 4 - digits)) if digits >= -1 else 3 - digits
+    while decimals and (there.round(decimals) == there.round(decimals - 1)).all():
+        decimals -= 1
     texts = []
     for value in values:
         text = "" if pd.isna(value) else f"{value:,.{decimals}f}"
-        vanished = bool(text) and value != 0 and float(text.replace(",", "")) == 0
-        texts.append(_signed(f"{value:.1e}" if vanished else text))
+        vanished = bool(text) and value != 0 and not re.search("[1-9]", text)
+        small = bool(text) and value != 0 and digits < -2
+        if vanished or small:
+            text = re.sub(r"e([-+])0", r"e\1", f"{value:.1e}")
+        texts.append(_minus(text))
     return texts
 
 
-def _signed(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}", 1) if text.startswith("-") else text
+def _minus(text: str) -> str:
+    """Hyphens as minus signs."""
+    return text.replace("-", "\N{MINUS SIGN}")

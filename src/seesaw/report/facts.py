@@ -73,7 +73,7 @@ def network_rows(config: Mapping[str, Any]) -> list[dict[str, str]]:
         else:
             origin = "no weights"
         label = NETWORKS[name].label if name in NETWORKS else name
-        rows.append({"role": role, "network": label, "origin": origin})
+        rows.append({"Role": role, "Played by": label, "Weights": origin})
     return rows
 
 
@@ -94,7 +94,7 @@ def metric_rows(columns: Iterable[Column]) -> list[dict[str, str]]:
 
 
 def autoencoder_rows(config: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Name, group, family, training and origin of every autoencoder."""
+    """Name, group, family, training and origin of every autoencoder; without empty columns."""
     rows = []
     for entry in config["autoencoders"]:
         train = entry.get("train")
@@ -106,16 +106,17 @@ def autoencoder_rows(config: Mapping[str, Any]) -> list[dict[str, str]]:
         settings = ", ".join(f"{key} {value}" for key, value in entry.get("config", {}).items())
         rows.append(
             {
-                "name": entry["name"],
-                "group": entry.get("group", ""),
-                "family": entry["family"],
-                "training": entry.get("training", ""),
-                "settings": settings,
-                "origin": origin,
-                "duplicate_of": entry.get("duplicate_of", ""),
+                "Name": entry["name"],
+                "Group": entry.get("group", ""),
+                "Family": entry["family"],
+                "Training": entry.get("training", ""),
+                "Settings": settings,
+                "Weights": origin,
+                "Same weights as": entry.get("duplicate_of", ""),
             }
         )
-    return rows
+    empty = {key for key in rows[0] if not any(row[key] for row in rows)}
+    return [{key: row[key] for key in row if key not in empty} for row in rows]
 
 
 def protocol(config: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,59 @@
+"""Vision transformer parts: pre-norm blocks, patches to tokens and back."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: self-attention, then a two-layer GELU perceptron.
+
+    The last layer of both branches starts at zero, so the block starts as the identity.
+
+    Args:
+        dim: channels of a token.
+        heads: attention heads; must divide ``dim``.
+        ratio: hidden width of the perceptron over ``dim``.
+    """
+
+    def __init__(self, dim: int, heads: int, ratio: float = 4.0) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{heads} heads do not divide width {dim}; choose another")
+        hidden = int(dim * ratio)
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        for last in (self.out, self.fc2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens ``(N, T, dim)`` to tokens of the same shape."""
+        n, length, dim = tokens.shape
+        qkv = self.qkv(self.norm1(tokens)).view(n, length, 3, self.heads, dim // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, length, dim)
+        tokens = tokens + self.out(mixed)
+        return tokens + self.fc2(F.gelu(self.fc1(self.norm2(tokens))))
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """Images ``(N, C, H, H)`` to patches in raster order, ``(N, (H / patch)^2, C patch^2)``."""
+    return F.pixel_unshuffle(images, patch).flatten(2).transpose(1, 2)
+
+
+def unpatchify(patches: Tensor, patch: int) -> Tensor:
+    """The inverse of :func:`patchify` for square images."""
+    n, length, channels = patches.shape
+    grid = round(length**0.5)
+    return F.pixel_shuffle(patches.transpose(1, 2).reshape(n, channels, grid, grid), patch)
+
+
+def positions(length: int, dim: int) -> nn.Parameter:
+    """Learned position embeddings ``(1, length, dim)``, normal with deviation 0.02 at first."""
+    return nn.Parameter(torch.randn(1, length, dim) * 0.02)

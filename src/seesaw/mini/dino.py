@@ -1,0 +1,207 @@
+"""``mini-dino``: a small vision transformer that was trained on images alone.
+
+Two views of an image (crop, flip, colours, missing patches) are to have embeddings closer to each
+other than to those of other images (Chen et al. 2020), and the pixels of the missing patches are to
+be told from the rest (Xie et al. 2022). The first makes its features say what is in an image, the
+second keeps where and how it looks in its 8 x 8 patch tokens. No label is used.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seesaw.mini.training import (
+    ConvNorm,
+    MiniNetwork,
+    State,
+    fit,
+    load_arrays,
+    minibatches,
+    save_state,
+    seeded,
+    to_pixels,
+)
+from seesaw.mini.trunk import SIDE, resize
+from seesaw.results import Score
+from seesaw.shards import Shards
+
+VERSION = "1"
+DIM = 64
+GRID = 8
+PATCH = SIDE // GRID
+HEADS = 4
+DEPTH = 2
+NEIGHBOURS = 10
+TEMPERATURE = 0.2
+
+
+class Block(nn.Module):
+    """Transformer block on tokens ``(N, T, D)``: attention and a two-layer perceptron."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens to tokens."""
+        n, count, dim = tokens.shape
+        qkv = self.qkv(self.norm1(tokens)).view(n, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(*qkv.unbind(0))
+        tokens = tokens + self.out(mixed.transpose(1, 2).reshape(n, count, dim))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class PatchTransformer(nn.Module):
+    """Images to 8 x 8 patch tokens: a convolutional stem, then transformer blocks.
+
+    Args:
+        norm: whether the stem's batch normalisation is there (training) or folded.
+    """
+
+    def __init__(self, *, norm: bool = True) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvNorm(12, 32, norm=norm), ConvNorm(32, DIM, stride=2, norm=norm))
+        self.positions = nn.Parameter(0.02 * torch.randn(GRID * GRID, DIM))
+        self.blocks = nn.Sequential(*(Block(DIM, HEADS) for _ in range(DEPTH)))
+        self.norm = nn.LayerNorm(DIM)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels in [-1, 1] ``(N, 3, H, W)`` to tokens ``(N, 64, D)``, row by row."""
+        maps = self.stem(nn.functional.pixel_unshuffle(resize(pixels), 2))
+        return self.norm(self.blocks(maps.flatten(2).transpose(1, 2) + self.positions))
+
+
+class Pupil(nn.Module):
+    """The transformer and the heads that only training needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = PatchTransformer()
+        self.project = nn.Sequential(
+            nn.Linear(DIM, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 64)
+        )
+        self.paint = nn.Linear(DIM, 3 * PATCH * PATCH)
+
+
+def two_views(pixels: Tensor) -> Tensor:
+    """A random view of each image twice: crop, flip and colours, ``(2N, 3, 32, 32)``.
+
+    Args:
+        pixels: float images in [-1, 1].
+    """
+    pixels = resize(pixels).repeat(2, 1, 1, 1)
+    n, device = len(pixels), pixels.device
+    scale = torch.empty(n, device=device).uniform_(0.6, 1.0)
+    flip = torch.where(torch.rand(n, device=device) < 0.5, -1.0, 1.0)
+    shift = torch.empty(n, 2, device=device).uniform_(-1, 1) * (1 - scale)[:, None]
+    theta = torch.zeros(n, 2, 3, device=device)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * flip, scale, shift
+    places = nn.functional.affine_grid(theta, list(pixels.shape), align_corners=False)
+    views = nn.functional.grid_sample(pixels, places, padding_mode="reflection", align_corners=False)
+    order = torch.rand(n, 3, device=device).argsort(1)
+    order = torch.where(torch.rand(n, 1, device=device) < 0.5, order, torch.arange(3, device=device))
+    views = views.gather(1, order[:, :, None, None].expand_as(views))
+    gain = torch.empty(n, 3, 1, 1, device=device).uniform_(0.6, 1.4)
+    return (views * gain + torch.empty_like(gain).uniform_(-0.3, 0.3)).clamp(-1, 1)
+
+
+def patches(pixels: Tensor) -> Tensor:
+    """Images ``(N, 3, 32, 32)`` as rows of pixels per patch ``(N, 64, 48)``."""
+    return nn.functional.pixel_unshuffle(pixels, PATCH).flatten(2).transpose(1, 2)
+
+
+def contrast(embeddings: Tensor) -> Tensor:
+    """NT-Xent of Chen et al. (2020), eq. 1: rows i and i + N are two views of image i."""
+    unit = nn.functional.normalize(embeddings, dim=1)
+    similarity = (unit @ unit.T / TEMPERATURE).fill_diagonal_(-torch.inf)
+    partners = torch.arange(len(unit), device=unit.device).roll(len(unit) // 2)
+    return nn.functional.cross_entropy(similarity, partners)
+
+
+class MiniDino(MiniNetwork):
+    """Image features and patch tokens; see :class:`seesaw.mini.training.MiniNetwork`.
+
+    Attributes:
+        dim: width of a token and of the features.
+        grid: tokens per side.
+    """
+
+    dim = DIM
+    grid = GRID
+
+    def build(self) -> nn.Module:
+        """The network in its folded form."""
+        return PatchTransformer(norm=False)
+
+    def extract(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Features of uint8 RGB images ``(N, 3, H, W)``, resized to 32 x 32.
+
+        Returns:
+            ``features``: float32 ``(N, 64)``, the mean of the patch tokens.
+        """
+        return self.run(images, lambda pixels: {"features": self.model(pixels).mean(1)})
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Patch tokens of float images in [-1, 1] ``(N, 3, H, W)``, resized to 32 x 32.
+
+        Returns:
+            ``(N, 64, dim)``, row by row of the 8 x 8 grid. The weights are frozen; gradients reach
+            the images.
+        """
+        return self.model(images.to(self.device))
+
+
+def train(
+    train: Shards,
+    validation: Shards,
+    *,
+    steps: int,
+    seed: int,
+    device: str = "cpu",
+    batch_size: int = 64,
+    lr: float = 4e-3,
+    masked: float = 0.3,
+    paint: float = 1.0,
+) -> tuple[State, list[Score]]:
+    """Train ``mini-dino`` without labels and score its features on the validation split's classes.
+
+    Args:
+        train: packed split with ``images``; ``attributes`` only serve the scores.
+        validation: the same, not trained on.
+        steps: optimiser steps.
+        seed: of the initial weights, the order of the images and their views.
+        device: torch device.
+        batch_size: images per step, two views each.
+        lr: highest learning rate.
+        masked: share of the patches that a view lacks.
+        paint: weight of the missing pixels beside the contrast of views.
+
+    Returns:
+        The trained state, and the scores of :func:`score`.
+    """
+    arrays = load_arrays(train, ["images"])
+    with seeded(seed):
+        pupil = Pupil()
+    untrained = save_state(pupil.backbone)
+
+    def loss(batch: dict[str, Tensor]) -> Tensor:
+        views = two_views(to_pixels(batch["images"]))
+        gone = torch.rand(len(views), 1, GRID, GRID, device=views.device) < masked
+        holes = gone.float().repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)
+        seen = (views * (1 - holes)).contiguous(memory_format=torch.channels_last)
+        tokens = pupil.backbone(seen)
+        error = (pupil.paint(tokens) - patches(views)).abs().mean(2)
+        missing = gone.flatten(1)
+        painted = (error * missing).sum() / missing.sum().clamp(min=1)
+        return contrast(pupil.project(tokens.mean(1))) + paint * painted
+
+    batches = minibatches(arrays, batch_size=batch_size, seed=seed, device=device)
+    fit(pupil, batches, loss, steps=steps, lr=lr, seed=seed, what="mini-dino", device=device)
+    state = save_state(pupil.backbone)
+    return state, score(state, untrained, train, validation, device=device)

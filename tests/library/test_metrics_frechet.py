@@ -1,0 +1,279 @@
+"""rFID and KID: closed forms, properties, official numbers, other implementations."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from metric_shards import readings_of, shards_of
+
+from seesaw.metrics import Options
+from seesaw.metrics import kid as kid_module
+from seesaw.metrics.frechet import (
+    BLOCK,
+    Moments,
+    Statistics,
+    bias_note,
+    frechet_distance,
+    rfid,
+    statistics,
+    statistics_of,
+)
+from seesaw.metrics.kid import kid, squared_mmd
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+sys.path.append(str(REFERENCE))
+recipe = importlib.import_module("recipe")
+OFFICIAL = json.loads((REFERENCE / "frechet.json").read_text())["cases"]
+
+
+def features(key, shape, shift=0.0, scale=1.0, duplicate_half=False, dtype="float64"):
+    """The features behind ``frechet.json``: scaled columns, half of the left neighbour, a shift."""
+    rng, (n, d) = recipe.generator(0, key), shape
+    x = rng.standard_normal((n, d)) * (0.5 + rng.random(d))
+    x = x + 0.5 * np.roll(x, 1, axis=1) + shift * rng.standard_normal(d)
+    if duplicate_half:
+        x[:, d // 2 :] = x[:, : d // 2]
+    return (x * scale).astype(dtype)
+
+
+def random_features(seed, n, d, shift=0.0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) + shift
+
+
+def sqrtm_distance(a, b):
+    """The textbook formula, with SciPy's matrix square root."""
+    root = scipy.linalg.sqrtm(a.covariance @ b.covariance).real
+    shift = a.mean - b.mean
+    return shift @ shift + np.trace(a.covariance + b.covariance - 2 * root)
+
+
+# --------------------------------------------------------------------------------- official numbers
+
+
+@pytest.mark.parametrize("name", sorted(OFFICIAL))
+def test_official_numbers(name):
+    case = OFFICIAL[name]
+    a, b = (statistics(features(**case["inputs"][key])) for key in ("x1", "x2"))
+    distance = frechet_distance(a, b)
+    for other in ("exact", "official", "torch_fidelity"):
+        assert distance == pytest.approx(case[other], rel=0, abs=case["atol"][other])
+    assert np.trace(a.covariance) == pytest.approx(case["trace1"], abs=case["atol"]["trace1"])
+    shift = a.mean - b.mean
+    # the official code keeps the mean of float32 features in float32
+    slack = 1e-5 if "float32" in name else case["atol"]["mean_term"]
+    assert shift @ shift == pytest.approx(case["mean_term"], rel=0, abs=slack)
+
+
+# ------------------------------------------------------------------------------------ closed forms
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 9), st.floats(0.01, 9)), min_size=1, max_size=8))
+def test_diagonal_covariances(variances):
+    a, b = np.array(variances).T
+    zero = np.zeros(len(a))
+    distance = frechet_distance(Statistics(99, zero, np.diag(a)), Statistics(99, zero, np.diag(b)))
+    assert distance == pytest.approx(((np.sqrt(a) - np.sqrt(b)) ** 2).sum(), abs=1e-9)
+
+
+def test_equal_covariances_leave_the_means():
+    x = random_features(0, 300, 12)
+    shift = np.linspace(-2, 1, 12)
+    distance = frechet_distance(statistics(x), statistics(x + shift))
+    assert distance == pytest.approx(shift @ shift, rel=1e-10)
+
+
+def test_scaling_by_c_in_one_dimension():
+    x = random_features(1, 50, 1)
+    sigma = x.std(ddof=1)
+    distance = frechet_distance(statistics(x - x.mean()), statistics(3 * (x - x.mean())))
+    assert distance == pytest.approx((2 * sigma) ** 2, rel=1e-10)
+
+
+def test_statistics_are_numpys():
+    x = random_features(2, 3000, 7, shift=5).astype(np.float32)
+    found = statistics(x)
+    assert found.n == 3000
+    assert found.covariance.dtype == np.float64
+    np.testing.assert_allclose(found.mean, x.astype(np.float64).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.covariance, np.cov(x.astype(np.float64), rowvar=False))
+
+
+# --------------------------------------------------------------------------------------- properties
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), n=st.integers(2, 40), m=st.integers(2, 40), d=st.integers(1, 24))
+def test_distance_to_itself_symmetry_and_the_textbook(seed, n, m, d):
+    a, b = statistics(random_features(seed, n, d)), statistics(random_features(seed + 1, m, d, 1.0))
+    size = np.trace(a.covariance) + np.trace(b.covariance)
+    assert 0 <= frechet_distance(a, a) <= 1e-10 * size
+    distance = frechet_distance(a, b)
+    assert distance == pytest.approx(frechet_distance(b, a), rel=1e-9, abs=1e-9 * size)
+    if min(n, m) > d + 4:
+        assert distance == pytest.approx(sqrtm_distance(a, b), rel=1e-6, abs=1e-6 * size)
+
+
+@pytest.mark.parametrize("n, m", [(10, 12), (10, 200), (200, 10)])
+def test_fewer_images_than_dimensions_agrees_with_the_singular_values(n, m):
+    x, y = random_features(3, n, 40), random_features(4, m, 40)
+    x0, y0 = x - x.mean(0), y - y.mean(0)
+    nuclear = np.linalg.svd(x0 @ y0.T, compute_uv=False).sum() / np.sqrt((n - 1) * (m - 1))
+    a, b = statistics(x), statistics(y)
+    shift = a.mean - b.mean
+    expected = shift @ shift + np.trace(a.covariance + b.covariance) - 2 * nuclear
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-11)
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.lists(st.integers(0, 2500), max_size=6))
+def test_how_features_are_cut_changes_no_bit(cuts):
+    x = features("cut", (2500, 5), shift=3.0, dtype="float32")
+    moments = Moments(5)
+    for part in np.split(x, sorted(cuts)):
+        moments.add(part)
+    found, whole = moments.statistics(), statistics(x)
+    np.testing.assert_array_equal(found.mean, whole.mean)
+    np.testing.assert_array_equal(found.covariance, whole.covariance)
+
+
+@pytest.mark.parametrize("n, cut", [(2500, 700), (2500, BLOCK), (60, 10), (60, 0), (80, 70)])
+def test_merged_moments_are_those_of_all(n, cut):
+    x = random_features(5, n, 64, shift=100.0)
+    left, right = Moments(64), Moments(64)
+    left.add(x[:cut])
+    right.add(x[cut:])
+    before = right.statistics()
+    left.merge(right)
+    found, whole = left.statistics(), statistics(x)
+    assert found.n == n
+    np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-13)
+    np.testing.assert_allclose(found.covariance, whole.covariance, rtol=1e-10, atol=1e-10)
+    assert (found.rows is None) == (whole.rows is None) == (n >= 64)
+    assert frechet_distance(found, whole) < 1e-8 * np.trace(whole.covariance)
+    np.testing.assert_array_equal(right.statistics().covariance, before.covariance)
+
+
+def test_a_large_mean_costs_no_digits():
+    x = random_features(6, 2000, 4)
+    near, far = statistics(x), statistics(x + 1e6)
+    np.testing.assert_allclose(far.covariance, near.covariance, rtol=1e-7, atol=1e-7)
+
+
+def test_rfid_sees_no_pairing_and_no_shard_size(tmp_path):
+    a, b = random_features(7, 600, 8), random_features(8, 600, 8, 0.5)
+    order = np.random.default_rng(0).permutation(600)
+    plain = rfid(shards_of(tmp_path, features=a), shards_of(tmp_path, features=b), Options())
+    cut = rfid(
+        shards_of(tmp_path, features=a, shard_size=7),
+        shards_of(tmp_path, features=b, shard_size=100),
+        Options(batch_size=13),
+    )
+    assert plain.readings == cut.readings
+    assert plain.readings[0].value == frechet_distance(statistics(a), statistics(b))
+    assert plain.per_image == {}
+    repaired = rfid(
+        shards_of(tmp_path, features=a), shards_of(tmp_path, features=b[order]), Options()
+    )
+    assert repaired.readings[0].value == pytest.approx(plain.readings[0].value, rel=1e-12)
+
+
+def test_rfid_says_when_it_is_biased(tmp_path):
+    a = shards_of(tmp_path, features=random_features(0, 30, 8).astype(np.float32))
+    reading = rfid(a, a, Options()).readings[0]
+    assert reading.n == 30
+    assert reading.value < 1e-9
+    assert reading.note == bias_note(30, 8)
+    assert "30 images for 8 feature dimensions" in reading.note
+    assert "singular" in bias_note(8, 8)
+    assert bias_note(80, 8) == ""
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+
+def test_bad_features_are_errors_in_words(tmp_path):
+    x = random_features(0, 20, 3)
+    x[13, 1] = np.nan
+    with pytest.raises(ValueError, match=r"feature vector of image 'im0013' is NaN or infinite"):
+        statistics_of(shards_of(tmp_path, features=x, shard_size=6))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        statistics(x)
+    with pytest.raises(ValueError, match="at least two feature vectors, got 1"):
+        statistics(x[:1])
+    with pytest.raises(ValueError, match=r"\(n, d\), got \(3,\)"):
+        statistics(x[0])
+    with pytest.raises(ValueError, match="length 3 and 2"):
+        frechet_distance(statistics(x[:5]), statistics(x[:5, :2]))
+    with pytest.raises(ValueError, match=r"expected feature vectors \(k, 3\)"):
+        Moments(3).add(x[:, :2])
+    with pytest.raises(ValueError, match="cannot merge"):
+        Moments(3).merge(Moments(2))
+    broken = Statistics(9, np.zeros(1), np.full((1, 1), np.inf))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        frechet_distance(broken, broken)
+
+
+# ---------------------------------------------------------------------------------------------- KID
+
+
+def loop_mmd(a, b):
+    """The definition, one pair at a time."""
+    n, m, d = len(a), len(b), a.shape[1]
+
+    def kernel(x, y):
+        return (x @ y / d + 1) ** 3
+
+    within_a = sum(kernel(a[i], a[j]) for i in range(n) for j in range(n) if i != j)
+    within_b = sum(kernel(b[i], b[j]) for i in range(m) for j in range(m) if i != j)
+    between = sum(kernel(x, y) for x in a for y in b)
+    return within_a / (n * (n - 1)) + within_b / (m * (m - 1)) - 2 * between / (n * m)
+
+
+@pytest.mark.parametrize(
+    "n, m, block", [(2, 2, 1024), (9, 6, 1024), (9, 6, 2), (9, 6, 3), (8, 8, 4)]
+)
+def test_kid_is_its_definition(monkeypatch, n, m, block):
+    monkeypatch.setattr(kid_module, "BLOCK", block)
+    a, b = random_features(0, n, 5), random_features(1, m, 5, 0.3)
+    assert squared_mmd(a, b) == pytest.approx(loop_mmd(a, b), rel=1e-11)
+    assert squared_mmd(b, a) == pytest.approx(squared_mmd(a, b), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["d64", "d2048_float32"])
+def test_kid_is_torchmetrics_on_one_subset_of_everything(name):
+    case = json.loads((REFERENCE / "kid.json").read_text())["cases"][name]
+    a, b = (features(**case["inputs"][key]) for key in ("x1", "x2"))
+    assert squared_mmd(a, b) == pytest.approx(case["squared_mmd"], rel=1e-9)
+
+
+def test_kid_is_unbiased():
+    rng = np.random.default_rng(0)
+    values = [squared_mmd(*rng.standard_normal((2, 20, 4))) for _ in range(400)]
+    error = np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values)) < 4 * error
+    assert min(values) < 0
+
+
+def test_kid_reads_shards(tmp_path):
+    a = random_features(0, 30, 5).astype(np.float32)
+    b = random_features(1, 30, 5).astype(np.float32)
+    one = kid(shards_of(tmp_path, features=a), shards_of(tmp_path, features=b), Options())
+    cut = kid(
+        shards_of(tmp_path, features=a, shard_size=4),
+        shards_of(tmp_path, features=b, shard_size=11),
+        Options(batch_size=3),
+    )
+    assert one.readings == cut.readings
+    assert readings_of(one)[""].value == pytest.approx(1000 * loop_mmd(*map(np.float64, (a, b))))
+    with pytest.raises(ValueError, match="at least two feature vectors"):
+        squared_mmd(a[:1], b)
+    b[3, 0] = np.inf
+    with pytest.raises(ValueError, match="reconstruction of image 'im0003'"):
+        kid(shards_of(tmp_path, features=a), shards_of(tmp_path, features=b), Options())

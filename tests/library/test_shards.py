@@ -1,0 +1,326 @@
+"""Shards and the files below them: whole or absent, and the same rows however they are read."""
+
+import json
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seesaw.files import (
+    atomic,
+    read_json,
+    read_tensors,
+    sha256_of,
+    write_csv,
+    write_json,
+    write_parquet,
+    write_tensors,
+)
+from seesaw.shards import Shards, ShardWriter, describe, require_same_ids, write_manifest
+
+
+def make(folder, n=10, shard_size=4, batch=3, offset=0, meta=None):
+    """Shards whose row i holds numbers made from i."""
+    rows = np.arange(offset, offset + n)
+    arrays = {
+        "images": (rows[:, None, None] + np.arange(6).reshape(2, 3)).astype(np.uint8),
+        "score": rows.astype(np.float32) / 7,
+    }
+    path = folder / "manifest.json"
+    with ShardWriter(path, shard_size=shard_size, meta=meta or {}) as writer:
+        for start in range(0, n, batch):
+            part = slice(start, start + batch)
+            ids = [f"im{i:03d}" for i in rows[part]]
+            writer.add(ids, {name: array[part] for name, array in arrays.items()})
+    return path, arrays
+
+
+def write_and_fail(path, ids, arrays):
+    with ShardWriter(path, shard_size=2, meta={}) as writer:
+        writer.add(ids, arrays)
+        raise RuntimeError("stop")
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+# ------------------------------------------------------------------------------- writing, reading
+
+
+def test_round_trip(tmp_path):
+    path, arrays = make(tmp_path, n=10, shard_size=4, meta={"palette": [[1, 2, 3]]})
+    shards = Shards(path)
+    assert len(shards) == 10
+    assert [s["n"] for s in shards.shards] == [4, 4, 2]
+    assert shards.meta == {"palette": [[1, 2, 3]]}
+    assert shards.fields == describe(arrays)
+    assert shards.ids == [f"im{i:03d}" for i in range(10)]
+    for field, array in arrays.items():
+        loaded = shards.load(field)
+        assert loaded.dtype == array.dtype
+        np.testing.assert_array_equal(loaded, array)
+    assert names(tmp_path) == ["manifest.json", *(f"shard-0000{i}.safetensors" for i in range(3))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 12),
+    shard_size=st.integers(1, 13),
+    write_batch=st.integers(1, 13),
+    read_batch=st.integers(1, 13),
+)
+def test_sizes_change_no_row(tmp_path_factory, n, shard_size, write_batch, read_batch):
+    path, arrays = make(tmp_path_factory.mktemp("s"), n, shard_size, write_batch)
+    shards = Shards(path)
+    batches = list(shards.batches(["images", "score"], read_batch))
+    assert max(map(len, batches)) <= min(read_batch, shard_size)
+    assert [i for b in batches for i in b.ids] == [f"im{i:03d}" for i in range(n)]
+    for field, array in arrays.items():
+        np.testing.assert_array_equal(np.concatenate([b[field] for b in batches]), array)
+
+
+def test_the_size_of_written_batches_changes_no_byte(tmp_path):
+    one, _ = make(tmp_path / "one", batch=1)
+    all_at_once, _ = make(tmp_path / "all", batch=10)
+    assert sha256_of(one.parent) == sha256_of(all_at_once.parent)
+
+
+def test_batches_of_chosen_shards(tmp_path):
+    path, _ = make(tmp_path, n=10, shard_size=4)
+    batches = Shards(path).batches(["score"], 100, shards=[2, 0])
+    assert [b.ids[0] for b in batches] == ["im008", "im000"]
+
+
+def test_take_keeps_order_and_repeats(tmp_path):
+    path, arrays = make(tmp_path, n=10, shard_size=4)
+    rows = [9, 0, 4, 4, 1]
+    batch = Shards(path).take([f"im{i:03d}" for i in rows], ["images", "score"])
+    assert batch.ids == [f"im{i:03d}" for i in rows]
+    np.testing.assert_array_equal(batch["images"], arrays["images"][rows])
+    np.testing.assert_array_equal(batch["score"], arrays["score"][rows])
+
+
+def test_take_of_an_unknown_id_names_it(tmp_path):
+    path, _ = make(tmp_path)
+    with pytest.raises(KeyError, match="'nobody'"):
+        Shards(path).take(["im000", "nobody"], ["score"])
+
+
+def test_unknown_field_names_the_valid_ones(tmp_path):
+    path, _ = make(tmp_path)
+    for call in (
+        lambda s: s.load("image"),
+        lambda s: s.take(["im000"], ["image"]),
+        lambda s: list(s.batches(["image"], 2)),
+    ):
+        with pytest.raises(ValueError, match="no field 'image'; it has images, score"):
+            call(Shards(path))
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_sizes_below_one_are_refused(tmp_path, size):
+    path, _ = make(tmp_path)
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        list(Shards(path).batches(["score"], size))
+    with pytest.raises(ValueError, match="shard_size must be at least 1"):
+        ShardWriter(path, shard_size=size, meta={})
+
+
+# -------------------------------------------------------------------------- half-written, damaged
+
+
+def test_an_exception_leaves_no_manifest(tmp_path):
+    path = tmp_path / "manifest.json"
+    with pytest.raises(RuntimeError, match="stop"):
+        write_and_fail(path, ["a", "b", "c"], {"x": np.zeros(3)})
+    assert names(tmp_path) == ["shard-00000.safetensors"]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        Shards(path)
+
+
+def test_a_set_that_is_half_rewritten_is_not_taken_for_whole(tmp_path):
+    path, arrays = make(tmp_path, n=8, shard_size=2)
+    sizes = [shard["bytes"] for shard in Shards(path).shards]
+    other = {field: np.zeros_like(array[:2]) for field, array in arrays.items()}
+    with pytest.raises(RuntimeError, match="stop"):
+        write_and_fail(path, ["im000", "im001"], other)
+    # the new shard has the size of the old one, so sizes alone would not tell
+    assert (tmp_path / "shard-00000.safetensors").stat().st_size == sizes[0]
+    with pytest.raises(FileNotFoundError):
+        Shards(path)
+
+
+def test_stale_shards_and_leftovers_of_killed_jobs_go(tmp_path):
+    make(tmp_path, n=10, shard_size=2)
+    leftover = tmp_path / ".shard-00001.4711.part.safetensors"
+    leftover.write_bytes(b"half")
+    (tmp_path / "notes.txt").write_text("kept")
+    path, _ = make(tmp_path, n=10, shard_size=6)
+    assert names(tmp_path) == [
+        "manifest.json",
+        "notes.txt",
+        "shard-00000.safetensors",
+        "shard-00001.safetensors",
+    ]
+    assert len(Shards(path).ids) == 10
+
+
+def test_a_cut_shard_is_named(tmp_path):
+    path, _ = make(tmp_path)
+    shard = tmp_path / "shard-00001.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-5])
+    with pytest.raises(
+        ValueError, match=r"shard-00001\.safetensors has \d+ bytes.* cut or changed"
+    ):
+        Shards(path)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    path, _ = make(tmp_path)
+    (tmp_path / "shard-00002.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"shard-00002\.safetensors is named by"):
+        Shards(path)
+
+
+def test_an_unknown_format_and_broken_json_are_errors(tmp_path):
+    path, _ = make(tmp_path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "format": 99}))
+    with pytest.raises(ValueError, match="has format 99, this version reads 1"):
+        Shards(path)
+    path.write_text('{"format": 1,')
+    with pytest.raises(ValueError, match="is not valid JSON"):
+        Shards(path)
+
+
+@pytest.mark.parametrize(
+    "batches, words",
+    [
+        ([(["a"], {"x": np.zeros(1)}), (["b"], {"y": np.zeros(1)})], "earlier ones had"),
+        ([(["a"], {"x": np.zeros((1, 2))}), (["b"], {"x": np.zeros((1, 3))})], "earlier ones had"),
+        ([(["a"], {"x": np.zeros(1)}), (["b"], {"x": np.zeros(1, int)})], "earlier ones had"),
+        ([(["a", "b"], {"x": np.zeros(3)})], "'x' has 3 rows for 2 image ids"),
+        # one row too many and one too few would shift every image between them
+        ([(["a", "b"], {"x": np.zeros(3)}), (["c", "d"], {"x": np.zeros(1)})], "has 3 rows for 2"),
+        ([(["a", "b"], {"x": np.zeros(2)}), (["b"], {"x": np.zeros(1)})], "occurs twice"),
+        ([(["a", "a"], {"x": np.zeros(2)})], "occurs twice"),
+        ([], "no image was written"),
+    ],
+)
+def test_bad_batches_are_refused(tmp_path, batches, words):
+    path = tmp_path / "manifest.json"
+
+    def write():
+        with ShardWriter(path, shard_size=10, meta={}) as writer:
+            for ids, arrays in batches:
+                writer.add(ids, arrays)
+
+    with pytest.raises(ValueError, match=words):
+        write()
+    assert not path.exists()
+
+
+def test_different_images_are_told_apart_from_different_order(tmp_path):
+    a = Shards(make(tmp_path / "a", n=6)[0])
+    b = Shards(make(tmp_path / "b", n=6, shard_size=2)[0])
+    require_same_ids(a, b)
+    c = Shards(make(tmp_path / "c", n=6, offset=2)[0])
+    with pytest.raises(ValueError, match=r"2 only in the first, 2 only in the second .*'im000'"):
+        require_same_ids(a, c)
+    path = tmp_path / "d" / "manifest.json"
+    with ShardWriter(path, shard_size=9, meta={}) as writer:
+        writer.add(a.ids[::-1], {"x": np.zeros(6)})
+    with pytest.raises(ValueError, match="same images in different order"):
+        require_same_ids(a, Shards(path))
+
+
+def test_a_manifest_written_by_parts_counts_its_images(tmp_path):
+    path, arrays = make(tmp_path, n=10, shard_size=4)
+    entries = Shards(path).shards
+    write_manifest(path, entries[:2], describe(arrays), {})
+    assert len(Shards(path)) == 8
+    assert not (tmp_path / "shard-00002.safetensors").exists()
+
+
+# ------------------------------------------------------------------------------------------ files
+
+
+def test_atomic_replaces_only_on_success(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    write_json(path, {"x": 1})
+
+    def write():
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write()
+    assert read_json(path) == {"x": 1}
+    assert names(path.parent) == ["a.json"]
+
+
+def test_the_temporary_file_lies_beside_the_target_and_keeps_its_suffix(tmp_path):
+    with atomic(tmp_path / "a.parquet") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".parquet"
+        assert not (tmp_path / "a.parquet").exists()
+        temporary.write_text("x")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"deep": [1, float("-inf")]}])
+def test_json_refuses_what_json_cannot_hold(tmp_path, value):
+    path = tmp_path / "a.json"
+    write_json(path, "old")
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, value)
+    assert read_json(path) == "old"
+
+
+def test_tables_and_tensors_round_trip(tmp_path):
+    table = pd.DataFrame({"id": ["a", "b"], "value": [0.1, np.nan]})
+    write_parquet(tmp_path / "t.parquet", table)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), table)
+    write_csv(tmp_path / "t.csv", table)
+    assert (tmp_path / "t.csv").read_text() == "id,value\na,0.1\nb,\n"
+    strided = np.arange(12.0).reshape(3, 4)[:, ::2]
+    write_tensors(tmp_path / "t.safetensors", {"x": strided}, {"ids": "[]"})
+    np.testing.assert_array_equal(read_tensors(tmp_path / "t.safetensors")["x"], strided)
+
+
+def test_digest_of_a_folder_sees_names_and_bytes(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "w.bin").write_bytes(b"123")
+    same = sha256_of(tmp_path / "a")
+    assert sha256_of(tmp_path / "b") == same
+    (tmp_path / "b" / "w.bin").rename(tmp_path / "b" / "v.bin")
+    assert sha256_of(tmp_path / "b") != same
+    (tmp_path / "a" / "w.bin").write_bytes(b"124")
+    assert sha256_of(tmp_path / "a") != same
+    # the well-known digest of "abc"
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_readers_never_see_half_a_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, [0] * 1000)
+    stop = threading.Event()
+    seen = []
+
+    def read():
+        while not stop.is_set():
+            seen.append(len(read_json(path)))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for n in range(60):
+        write_json(path, [n] * 1000)
+    stop.set()
+    reader.join()
+    assert set(seen) == {1000}

@@ -1,0 +1,178 @@
+"""Configs: the shipped ones are valid, and every mistake gets an error in words."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seesaw.config import check_config, load_yaml, resolve_autoencoders
+
+from .conftest import ROOT, snakemake
+
+SCHEMA = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
+REGISTRY = load_yaml(ROOT / "config/autoencoders.yaml")
+CONFIGS = ["config.yaml", "mini.yaml", "smoke.yaml", "photos.yaml"]
+
+
+def load(name="mini.yaml"):
+    config = load_yaml(ROOT / "config" / name)
+    config["autoencoders"] = resolve_autoencoders(config["autoencoders"], REGISTRY)
+    return config
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_configs_are_valid(name):
+    check_config(load(name), SCHEMA)
+
+
+def described(node, path=""):
+    """Yield (path, has a description) for every key of the schema."""
+    for key, value in node.get("properties", {}).items():
+        yield f"{path}.{key}", "description" in value or "$ref" in value
+        yield from described(value, f"{path}.{key}")
+    for inner in ("items", "additionalProperties"):
+        if isinstance(node.get(inner), dict):
+            yield from described(node[inner], path)
+
+
+def test_every_key_is_described_and_no_other_is_taken():
+    rows = list(described(SCHEMA))
+    assert len(rows) > 40
+    assert [path for path, ok in rows if not ok] == []
+
+    def strict(node):
+        if isinstance(node, dict):
+            if "properties" in node:
+                assert node.get("additionalProperties") is False, list(node["properties"])
+            for value in node.values():
+                strict(value)
+
+    strict(SCHEMA)
+
+
+def change(path, value):
+    def apply(config):
+        *parents, last = path
+        for key in parents:
+            config = config[key]
+        config[last] = value
+
+    return apply
+
+
+def drop(*path):
+    def apply(config):
+        *parents, last = path
+        for key in parents:
+            config = config[key]
+        del config[last]
+
+    return apply
+
+
+MISTAKES = {
+    "misspelt key": (change(["sede"], 1), r"unknown key 'sede'. Did you mean 'seed'\?"),
+    "misspelt inner key": (
+        change(["data", "resolutoin"], 64),
+        r"config, data: unknown key 'resolutoin'. Did you mean 'resolution'\?",
+    ),
+    "wrong type": (change(["seed"], "zero"), "config, seed: 'zero' is not of type 'integer'"),
+    "missing block": (drop("metrics"), "'metrics' is a required property"),
+    "metric": (
+        change(["metrics"], ["psnrr"]),
+        r"config, metrics: unknown metric 'psnrr'. Did you mean 'psnr'\? Valid: canny, ",
+    ),
+    "network": (
+        change(["networks", "depth"], {"network": "mini-deph"}),
+        r"config, networks.depth.network: unknown network 'mini-deph'. Did you mean 'mini-depth'",
+    ),
+    "role": (change(["networks", "dept"], {"network": "canny"}), "unknown role 'dept'"),
+    "network of another kind": (
+        change(["networks", "depth"], {"network": "canny"}),
+        "'canny' is of kind 'edges' and cannot play this role; these can: mini-depth",
+    ),
+    "weights for a network without": (
+        change(["networks", "canny"], {"network": "canny", "weights": "x.pt"}),
+        "'canny' takes no 'weights'",
+    ),
+    "no weights for a network that needs them": (
+        change(["networks", "inception"], {"network": "inception"}),
+        "'inception' needs 'weights'",
+    ),
+    "metric without its network": (drop("networks", "depth"), "'depth' needs a network for"),
+    "family": (
+        change(["autoencoders", 0, "family"], "difusers-kl"),
+        r"unknown autoencoder family 'difusers-kl'. Did you mean 'diffusers-kl'\?",
+    ),
+    "objective": (
+        change(["autoencoders", 0, "train", "objective"], "reconstructoin"),
+        r"unknown training objective 'reconstructoin'. Did you mean 'reconstruction'\?",
+    ),
+    "name twice": (
+        lambda config: config["autoencoders"].append(config["autoencoders"][0]),
+        "this name stands twice",
+    ),
+    "weights and training": (
+        change(["autoencoders", 0, "weights"], "a.safetensors"),
+        "give 'weights' or 'train', not both",
+    ),
+    "init": (change(["autoencoders", 0, "train", "init"], "nobody"), "unknown autoencoder"),
+    "init in a circle": (
+        lambda config: change(["autoencoders", 0, "train", "init"], config["autoencoders"][0]["name"])(
+            config
+        ),
+        "'init' runs in a circle",
+    ),
+    "split": (change(["data", "evaluation"], "vall"), r"unknown split 'vall'. Did you mean 'val'\?"),
+    "source": (
+        change(["data", "splits", "val", "source"], "fodler"),
+        r"unknown image source 'fodler'. Did you mean 'folder'\?",
+    ),
+    "crop": (change(["data", "crop"], "center"), "unknown crop 'center'"),
+    "no training split": (
+        lambda config: (drop("data", "splits", "train")(config), change(["data", "reference"], "val")(config)),
+        "is trained on the split 'train', which is not there",
+    ),
+    "ifid without neighbours": (drop("neighbours"), "iFID needs the block 'neighbours'"),
+    "k": (change(["ifid", "default", "k"], 99), "draws among 99, neighbours.k is"),
+    "references": (
+        change(["ifid", "default", "references"], 77),
+        "needs 77 in neighbours.references",
+    ),
+    "interpolation": (change(["ifid", "default", "interpolation"], "sperp"), "unknown interpolation"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_get_words(mistake):
+    apply, words = MISTAKES[mistake]
+    config = load()
+    apply(config)
+    with pytest.raises(ValueError, match=words):
+        check_config(config, SCHEMA)
+
+
+def test_unknown_published_autoencoder():
+    with pytest.raises(ValueError, match="unknown autoencoder 'sd-vae'. Did you mean 'sd-vae-ft"):
+        resolve_autoencoders(["sd-vae"], REGISTRY)
+
+
+@pytest.mark.parametrize(
+    "apply, words",
+    [
+        (change(["metrics"], ["psnrr"]), "Did you mean 'psnr'?"),
+        (change(["report", "items"], ["table9"]), "unknown item 'table9'. Did you mean 'table"),
+    ],
+)
+def test_the_workflow_says_it_too(config_with, apply, words):
+    printed = snakemake("-n", "--configfile", config_with(apply), code=1)
+    assert words in printed
+    assert "Traceback" not in printed
+
+
+def test_broken_yaml(tmp_path):
+    path = Path(tmp_path) / "broken.yaml"
+    path.write_text("a: [1,")
+    with pytest.raises(ValueError, match="broken.yaml is not valid YAML"):
+        load_yaml(path)
+    assert yaml.safe_load("a: 1") == {"a": 1}

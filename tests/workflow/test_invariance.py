@@ -1,0 +1,54 @@
+"""The same scores however it is run: batch sizes, shard sizes, parts, cores, job order."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from .conftest import SMOKE, snakemake
+
+
+@pytest.fixture(scope="module")
+def other(smoke, tmp_path_factory):
+    """The smoke world's weights measured with other shards, batches, parts and one core."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("other")
+    config = yaml.safe_load(SMOKE.read_text())
+    config["pathvars"]["results"] = str(folder / "results")
+    config["data"]["shard_size"] = 77
+    config["neighbours"]["parts"] = 3
+    for entry in config["autoencoders"]:
+        del entry["train"]
+        entry["weights"] = str(smoke / f"autoencoders/{entry['name']}/weights.safetensors")
+    for player in config["networks"].values():
+        if player.pop("train", None):
+            player["weights"] = str(smoke / f"networks/{player['network']}/weights.safetensors")
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    batches = [
+        f"{rule}:batch_size={size}"
+        for rule, size in {
+            "reconstruct_images": 19,
+            "extract_conditions": 31,
+            "score_metric": 23,
+            "find_neighbours": 41,
+            "score_ifid": 13,
+        }.items()
+    ]
+    table = folder / "results/tables/scores.csv"
+    snakemake(table, "--cores", "1", "--set-resources", *batches, "--configfile", path)
+    return pd.read_csv(table), pd.read_csv(smoke / "tables/scores.csv")
+
+
+def test_the_same_scores(other):
+    changed, plain = (t.set_index(["autoencoder", "metric", "variant"]) for t in other)
+    assert set(changed.index) == set(plain.index)
+    changed = changed.loc[plain.index]
+    np.testing.assert_array_equal(changed["n"], plain["n"])
+    difference = (changed["value"] - plain["value"]).abs() / plain["value"].abs().clip(lower=1)
+    assert difference.max() < 1e-5, difference.sort_values().tail(10)
+
+
+def test_most_of_them_to_the_last_bit(other):
+    changed, plain = (t.set_index(["autoencoder", "metric", "variant"])["value"] for t in other)
+    assert (changed.loc[plain.index] == plain).mean() > 0.5

@@ -1,0 +1,89 @@
+"""A job killed in the middle of any stage: the rerun completes, no half file is taken for whole."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+
+from .conftest import ROOT, SMOKE, snakemake
+
+NAME = yaml.safe_load(SMOKE.read_text())["autoencoders"][0]["name"]
+STAGES = {
+    "data": "data/val/manifest.json",
+    "autoencoders": f"autoencoders/{NAME}/weights.safetensors",
+    "reconstruct": f"reconstruct/{NAME}/manifest.json",
+    "conditions": f"conditions/{NAME}/mini-depth/manifest.json",
+    "metrics": f"metrics/{NAME}/kid.json",
+    "neighbours": f"neighbours/{NAME}/part-0.parquet",
+    "ifid": f"ifid/{NAME}/scores.json",
+}
+
+
+def job_of(results):
+    """Pids of the script processes that work on this results folder."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                words = open(f"/proc/{entry.name}/cmdline").read().split("\0")
+            except OSError:
+                continue
+            if any(".snakemake/scripts/" in word for word in words):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def world(smoke, tmp_path):
+    """A copy of the smoke world in a folder of its own, as Snakemake sees it up to date."""
+    config = yaml.safe_load(SMOKE.read_text())
+    config["pathvars"]["results"] = str(tmp_path / "results")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    subprocess.run(["cp", "-a", str(smoke), str(tmp_path / "results")], check=True)
+    return path, tmp_path / "results"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds the job's process in /proc")
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_jobs_are_done_again(world, smoke, stage):
+    config, results = world
+    target = results / STAGES[stage]
+    target.unlink()
+    words = [sys.executable, "-m", "snakemake", str(target), "--cores", "2"]
+    words += ["--rerun-triggers", "mtime", "--configfile", str(config)]
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 120
+    while not (jobs := job_of(results)):
+        assert process.poll() is None, "Snakemake ended before its job was seen"
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(0.8)
+    os.killpg(process.pid, signal.SIGKILL)
+    for pid in jobs:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+    assert not target.exists()
+    snakemake("--unlock", "--configfile", config)
+    snakemake(target, "--rerun-triggers", "mtime", "--configfile", config)
+    assert target.exists()
+    original = smoke / STAGES[stage]
+    if target.suffix == ".parquet":
+        pd.testing.assert_frame_equal(pd.read_parquet(target), pd.read_parquet(original))
+    elif target.suffix == ".safetensors" or target.name == "manifest.json":
+        assert target.read_bytes() == original.read_bytes()
+    assert [path for path in results.rglob("*.part*") if path.name == target.name] == []

@@ -1,0 +1,116 @@
+"""What a complete run says, read from its files."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from seesaw.metrics.frechet import frechet_distance, statistics
+from seesaw.shards import Shards
+
+from .conftest import SMOKE
+
+CONFIG = yaml.safe_load(SMOKE.read_text())
+NAMES = [entry["name"] for entry in CONFIG["autoencoders"]]
+
+
+@pytest.fixture(scope="module")
+def scores(smoke):
+    table = pd.read_csv(smoke / "tables/scores.csv", keep_default_na=False, na_values={"value": ""})
+    return table.set_index(["autoencoder", "metric", "variant"])
+
+
+def test_every_autoencoder_has_every_metric(scores):
+    for name in NAMES:
+        for metric in [*CONFIG["metrics"], "spatial", "ifid"]:
+            row = scores.loc[(name, metric, "")]
+            assert row["n"] > 0
+            if metric not in ("identity", "face-recall"):
+                assert np.isfinite(row["value"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ifid_at_alpha_0_is_rfid_to_the_last_digit(smoke, name):
+    ifid = json.loads((smoke / "ifid" / name / "scores.json").read_text())["scores"]
+    zero = next(score for score in ifid if " alpha=0 " in score["variant"])
+    rfid = json.loads((smoke / "metrics" / name / "rfid.json").read_text())["scores"][0]
+    assert zero["value"] == rfid["value"]
+    half = next(score for score in ifid if score["variant"] == "")
+    assert half["value"] > 0
+    assert half["value"] != rfid["value"]
+
+
+def test_a_score_carries_its_origin(scores):
+    for column in ("metric_version", "protocol", "seesaw", "seed", "unit", "weights_sha256"):
+        assert (scores[column].astype(str) != "").all(), column
+    rfid = scores.loc[(NAMES[0], "rfid", "")]
+    assert rfid["network"] == "mini-inception"
+    assert "crop=resize-center-crop" in rfid["protocol"]
+    assert "posterior=mean" in rfid["protocol"]
+
+
+def test_no_official_name_stands_over_a_mini_number(smoke):
+    header = pd.read_csv(smoke / "tables/table5.csv", nrows=0).columns
+    for word in ("rFID", "CLIP", "DINO", "Depth", "Seg", "LPIPS"):
+        named = [column for column in header if column.startswith(word)]
+        assert named, word
+        assert all("mini-" in column or "random" in column for column in named), named
+
+
+def test_baselines_stand_beside_drift(scores):
+    for name in NAMES:
+        for metric in ("canny", "depth", "segmentation", "spatial"):
+            drift = scores.loc[(name, metric, ""), "value"]
+            assert 0 <= drift < scores.loc[(name, metric, "shuffled"), "value"]
+            assert scores.loc[(name, metric, "zero"), "value"] > 0
+
+
+def test_latents_of_both_kinds_pass_every_stage(smoke):
+    shapes = {
+        name: len(Shards(smoke / f"reconstruct/{name}/manifest.json").fields["latents"]["shape"])
+        for name in NAMES
+    }
+    assert set(shapes.values()) == {2, 3}
+
+
+def test_rfid_from_the_features_on_disk(smoke):
+    name = NAMES[0]
+    features = [
+        statistics(Shards(smoke / f"conditions/{source}/mini-inception/manifest.json").load("features"))
+        for source in ("val", name)
+    ]
+    stored = json.loads((smoke / f"metrics/{name}/rfid.json").read_text())["scores"][0]["value"]
+    assert frechet_distance(*features) == stored
+
+
+def test_per_image_tables_average_to_the_score(smoke, scores):
+    for metric in ("psnr", "ssim", "canny", "clip"):
+        table = pd.read_parquet(smoke / f"metrics/{NAMES[0]}/{metric}.parquet")
+        value = scores.loc[(NAMES[0], metric, ""), "value"]
+        assert table[metric].mean() == pytest.approx(value, abs=1e-9)
+        assert table["id"].is_unique
+
+
+def test_correlations_say_how_sure_they_are(smoke):
+    table = pd.read_csv(smoke / "tables/correlations.csv")
+    assert {"n", "low", "high", "p"} <= set(table.columns)
+    measured = table.dropna(subset=["value"])
+    assert len(measured) > 20
+    assert (measured["n"] >= 3).all()
+    assert measured["p"].between(0, 1).all()
+    assert table.loc[table["value"].isna(), "note"].notna().all()
+
+
+def test_the_report_stands_alone(smoke):
+    page = (smoke / "report/index.html").read_text()
+    assert "mini-inception" in page
+    assert page.count("data:image/png;base64,") >= 5
+    assert "src=\"http" not in page
+    for item in CONFIG["report"]["items"]:
+        assert item in page
+
+
+def test_no_temporary_file_is_left(smoke):
+    assert [path for path in smoke.rglob(".*.part*")] == []

@@ -1,0 +1,11 @@
+"""Rule figure2: see seesaw.figures.correlation.figure2."""
+
+from seesaw.figures.correlation import figure2
+from seesaw.figures.style import save_figure
+from seesaw.log import configure_logging
+from seesaw.score_table import read_scores_csv
+
+if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
+    figure, points = figure2(read_scores_csv(snakemake.input.scores))
+    save_figure(figure, points, dict(snakemake.output.items()))
