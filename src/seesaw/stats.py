@@ -160,7 +160,10 @@ def correlate(
     x, y = x[whole], y[whole]
     if n < 3:
         return Correlation(
-            value=None, n=n, method=method, note="; ".join([f"{n} pairs: 3 are needed", *notes])
+            value=None,
+            n=n,
+            method=method,
+            note="; ".join([f"{n} of the 3 pairs that it takes", *notes]),
         )
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         note = "all values of one metric are equal"

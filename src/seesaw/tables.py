@@ -46,7 +46,7 @@ def table5(scores: pd.DataFrame) -> pd.DataFrame:
         block = _block(scores, metrics, variant, name)
         headers = [describe(scores, metric).header for metric in metrics]
         blocks.append(block[block[headers].notna().any(axis=1)])
-    table = pd.concat([block for block in blocks if len(block)], ignore_index=True)
+    table = pd.concat([blocks[0], *(b for b in blocks[1:] if len(b))], ignore_index=True)
     return table if table["Duplicate of"].any() else table.drop(columns="Duplicate of")
 
 

@@ -2,6 +2,8 @@
 
 from itertools import count
 
+import numpy as np
+
 from seesaw.shards import Shards, ShardWriter
 
 _folder = count()
@@ -21,3 +23,22 @@ def readings_of(measured):
     found = {reading.variant: reading for reading in measured.readings}
     assert len(found) == len(measured.readings)
     return found
+
+
+def pair_of(folder, field, a, b, **kwargs):
+    """A reference and a source with one field."""
+    return shards_of(folder, **{field: a}, **kwargs), shards_of(folder, **{field: b}, **kwargs)
+
+
+def binary_maps(seed, n=6, size=16, density=0.3):
+    """Random edge maps, uint8 (n, size, size), 0 or 255."""
+    rng = np.random.default_rng(seed)
+    return (rng.random((n, size, size)) < density).astype(np.uint8) * 255
+
+
+def faces(tmp_path, found, angles, **kwargs):
+    """Faces with embeddings at given angles; zeros where none is found."""
+    angles = np.asarray(angles, np.float64)
+    found = np.asarray(found, np.uint8)
+    embedding = np.stack([np.cos(angles), np.sin(angles)], axis=1) * found[:, None]
+    return shards_of(tmp_path, found=found, embedding=embedding.astype(np.float32), **kwargs)

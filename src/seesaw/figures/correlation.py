@@ -2,6 +2,7 @@
 
 import itertools
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from seesaw.figures.style import FULL_WIDTH, SMALL, message_figure, new_figure, short, styled
-from seesaw.score_table import CONDITIONS, QUALITY, distinct, label, network_of
+from seesaw.score_table import CONDITIONS, QUALITY, distinct, label, measured, network_of
 from seesaw.tables import correlations
 
 SIGNIFICANT = 0.05
+
+KINDS = {
+    **dict.fromkeys(("gfid", "ifid"), "generation"),
+    **dict.fromkeys(("rfid", "kid", "psnr", "ssim", "lpips"), "reconstruction"),
+    **dict.fromkeys(("canny", "depth", "segmentation", "spatial"), "spatial"),
+    **dict.fromkeys(("identity", "face-recall"), "faces"),
+    **dict.fromkeys(("clip", "dino"), "embeddings"),
+}
 
 
 @styled
@@ -21,35 +30,39 @@ def figure2(scores: pd.DataFrame, seed: int = 0) -> tuple[Figure, pd.DataFrame]:
     """Seesaw Figure 2: Spearman correlation of generation and reconstruction with conditions.
 
     Oriented: + means that both metrics get worse together. Cells with permutation p >= .05 (not
-    corrected for the number of cells) are hatched and their value stands in brackets; a metric that
-    was not measured has an empty row or column.
+    corrected for the number of cells) are hatched and their value stands in brackets. gFID has its
+    row even where it was not measured; other metrics that were not measured are named below.
 
     Returns:
-        The figure, and the Spearman rows of :func:`seesaw.tables.correlations` that it shows.
+        The figure, and the Spearman rows of :func:`seesaw.tables.correlations`, missing metrics
+        included.
     """
     pairs = list(itertools.product(QUALITY, CONDITIONS))
     table = correlations(scores, seed, pairs=pairs, methods=["spearman"])
-    if table["n"].max() == 0:
-        return message_figure("Nothing to correlate: no pair of metrics was measured"), table
-    figure = new_figure(FULL_WIDTH, 3.3)
+    if table["value"].isna().all():
+        notes = "; ".join(dict.fromkeys(table.loc[table["n"] > 0, "note"])) or "nothing measured"
+        return message_figure(f"No correlation of metrics with conditions: {notes}"), table
+    there = measured(distinct(scores), (*QUALITY, *CONDITIONS))
+    rows = [metric for metric in QUALITY if metric in there or metric == "gfid"]
+    columns = [metric for metric in CONDITIONS if metric in there]
+    figure = new_figure(FULL_WIDTH, 1.0 + 0.33 * len(rows))
     axis = figure.subplots()
     axis.grid(visible=False)
-    cells = table.pivot(index="x", columns="y", values="value")
-    cells = cells.loc[list(QUALITY), list(CONDITIONS)]
-    image = axis.imshow(cells.astype(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-    for row in table.itertuples():
-        _draw_cell(axis, CONDITIONS.index(row.y), QUALITY.index(row.x), row)
-    _draw_frame(axis, distinct(scores))
+    cells = table.pivot(index="x", columns="y", values="value").loc[rows, columns].astype(float)
+    image = axis.imshow(cells, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    for cell in table[table["x"].isin(rows) & table["y"].isin(columns)].itertuples():
+        _draw_cell(axis, columns.index(cell.y), rows.index(cell.x), cell)
+    _draw_frame(axis, distinct(scores), rows, columns)
     bar = figure.colorbar(image, ax=axis, fraction=0.03, pad=0.015)
     bar.outline.set_visible(False)
     bar.set_label("Spearman \N{GREEK SMALL LETTER RHO}  (+: worse together)")
     counts = table.loc[table["n"] > 0, "n"]
-    n = "-".join(str(count) for count in dict.fromkeys([counts.min(), counts.max()]))
-    axis.set_title(
-        f"n = {n} autoencoders.  Hatched, in brackets: permutation p \N{GREATER-THAN OR EQUAL TO} .05 "
-        "(uncorrected)",
-        loc="left",
-    )
+    n = "\N{EN DASH}".join(str(count) for count in dict.fromkeys([counts.min(), counts.max()]))
+    words = f"n = {n} autoencoders.  Hatched, in brackets: p \N{GREATER-THAN OR EQUAL TO} .05."
+    missing = [label(metric) for metric in (*QUALITY[1:], *CONDITIONS) if metric not in there]
+    if missing:
+        words += f"  Not measured: {', '.join(missing)}."
+    axis.set_title(words, loc="left")
     return figure, table
 
 
@@ -71,7 +84,9 @@ def _draw_cell(axis: Axes, x: int, y: int, row: tuple) -> None:
     axis.text(x, y, f"({number})", ha="center", va="center", color="black", bbox=box)
 
 
-def _draw_frame(axis: Axes, scores: pd.DataFrame) -> None:
+def _draw_frame(
+    axis: Axes, scores: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]
+) -> None:
     """Names with networks; white lines between cells, wider ones between kinds of metric."""
 
     def name(metric: str, width: int) -> str:
@@ -79,12 +94,12 @@ def _draw_frame(axis: Axes, scores: pd.DataFrame) -> None:
         lines += textwrap.wrap(network_of(scores, metric), width)
         return "\n".join(lines)
 
-    axis.set_xticks(range(len(CONDITIONS)), [name(m, 13) for m in CONDITIONS])
-    axis.set_yticks(range(len(QUALITY)), [name(m, 22) for m in QUALITY])
+    axis.set_xticks(range(len(columns)), [name(metric, 13) for metric in columns])
+    axis.set_yticks(range(len(rows)), [name(metric, 22) for metric in rows])
     axis.tick_params(length=0)
     for spine in axis.spines.values():
         spine.set_visible(False)
-    for y in range(1, len(QUALITY)):
-        axis.axhline(y - 0.5, color="white", linewidth=2.5 if y == 2 else 0.7)
-    for x in range(1, len(CONDITIONS)):
-        axis.axvline(x - 0.5, color="white", linewidth=2.5 if x in (4, 6) else 0.7)
+    for draw, metrics in ((axis.axhline, rows), (axis.axvline, columns)):
+        for place, (before, after) in enumerate(itertools.pairwise(metrics)):
+            wide = KINDS[before] != KINDS[after]
+            draw(place + 0.5, color="white", linewidth=2.5 if wide else 0.7)

@@ -173,7 +173,9 @@ def _key_columns(scores: pd.DataFrame) -> int:
 
 
 def _key_text(number: int, row: tuple) -> str:
-    return f"{number}  {row.Index}" + (f" ({row.group})" if row.group else "")
+    return f"{number}  {row.Index}" + (
+        f" ({row.group})" if row.group not in ("", row.Index) else ""
+    )
 
 
 def _draw_key(

@@ -35,8 +35,8 @@ def psnr(reference: Shards, source: Shards, options: Options) -> Measured:
         ]
     )
     values = decibel(errors)
-    identical = int((errors < MSE_FLOOR).sum())
-    note = f"{identical} identical images count as 100 dB" if identical else ""
+    capped = int((errors < MSE_FLOOR).sum())
+    note = f"{capped} images with (almost) no error count as 100 dB" if capped else ""
     of_mean = float(decibel(np.mean(errors, keepdims=True))[0])
     return Measured(
         [mean_reading(values, note=note), Reading(of_mean, len(values), "of-mean-mse")],
@@ -82,7 +82,8 @@ def structural_similarity(a: np.ndarray, b: np.ndarray) -> float:
     """SSIM of two uint8 images (C, H, W): mean over channels and valid windows.
 
     Gaussian window of 11 x 11 pixels, sigma 1.5, K 0.01 and 0.03, range 255, no padding: the maths
-    of the original MATLAB code and of pytorch-msssim, in float64.
+    of the original MATLAB code and of pytorch-msssim, in float64. (torchmetrics reflects 5 pixels
+    at the border, which changes small images in the third decimal.)
 
     Raises:
         ValueError: other dtypes or shapes, or an image smaller than the window.
@@ -93,10 +94,11 @@ def structural_similarity(a: np.ndarray, b: np.ndarray) -> float:
             f"SSIM needs images (C, H, W) of at least {WINDOW} x {WINDOW} pixels, its window; got "
             f"{a.shape}. Leave ssim out of 'metrics' or raise data.resolution"
         )
-    return sum(_channel_similarity(x, y) for x, y in zip(a, b)) / len(a)
+    return sum(plane_similarity(x, y) for x, y in zip(a, b)) / len(a)
 
 
-def _channel_similarity(a: np.ndarray, b: np.ndarray) -> float:
+def plane_similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """SSIM of two planes (H, W) of range 255, of any dtype."""
     x, y = a.astype(np.float64), b.astype(np.float64)
     squares = x * x
     squares += y * y

@@ -54,10 +54,14 @@ class DenseNet(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels in [-1, 1] to maps."""
         half = self.enter(nn.functional.pixel_unshuffle(pixels, 2))
-        quarter = self.mid(self.down1(half))
-        eighth = self.deep(self.down2(quarter))
-        quarter = self.join2(quarter + nn.functional.interpolate(self.up2(eighth), scale_factor=2))
-        half = self.join1(half + nn.functional.interpolate(self.up1(quarter), scale_factor=2))
+        quarter = self.down1(half)
+        quarter = quarter + self.mid(quarter)
+        eighth = self.down2(quarter)
+        eighth = eighth + self.deep(eighth)
+        quarter = quarter + nn.functional.interpolate(self.up2(eighth), scale_factor=2)
+        quarter = quarter + self.join2(quarter)
+        half = half + nn.functional.interpolate(self.up1(quarter), scale_factor=2)
+        half = half + self.join1(half)
         return nn.functional.pixel_shuffle(self.leave(half), 2)
 
 
@@ -99,8 +103,9 @@ def train(
     steps: int,
     seed: int,
     device: str = "cpu",
-    batch_size: int = 64,
-    lr: float = 4e-3,
+    batch_size: int = 32,
+    lr: float = 6e-3,
+    matrix_lr: float = 1e-2,
 ) -> tuple[State, list[Score]]:
     """Train ``mini-depth`` on true nearness (L1) and score it on the validation split.
 
@@ -111,7 +116,8 @@ def train(
         seed: of the initial weights and the order of the images.
         device: torch device.
         batch_size: images per step.
-        lr: highest learning rate.
+        lr: highest learning rate of biases and normalisations (AdamW).
+        matrix_lr: highest learning rate of kernels (Muon).
 
     Returns:
         The trained state, and the scores of :func:`score`.
@@ -125,7 +131,8 @@ def train(
         return (predicted - batch["depth"] / 255).abs().mean()
 
     batches = minibatches(arrays, batch_size=batch_size, seed=seed, device=device)
-    fit(model, batches, loss, steps=steps, lr=lr, seed=seed, what="mini-depth", device=device)
+    rates = {"lr": lr, "matrix_lr": matrix_lr}
+    fit(model, batches, loss, steps=steps, seed=seed, what="mini-depth", device=device, **rates)
     state = save_state(model)
     constant = float(np.median(arrays["depth"]))
     return state, score(MiniDepth(state, device), validation, constant=constant)

@@ -36,6 +36,7 @@ HEADS = 4
 DEPTH = 2
 NEIGHBOURS = 10
 TEMPERATURE = 0.2
+COLOUR = 0.5
 
 
 class Block(nn.Module):
@@ -66,15 +67,17 @@ class PatchTransformer(nn.Module):
 
     def __init__(self, *, norm: bool = True) -> None:
         super().__init__()
-        self.stem = nn.Sequential(ConvNorm(12, 32, norm=norm), ConvNorm(32, DIM, stride=2, norm=norm))
+        self.stem = nn.Sequential(ConvNorm(12, 24, norm=norm), ConvNorm(24, DIM, stride=2, norm=norm))
         self.positions = nn.Parameter(0.02 * torch.randn(GRID * GRID, DIM))
         self.blocks = nn.Sequential(*(Block(DIM, HEADS) for _ in range(DEPTH)))
         self.norm = nn.LayerNorm(DIM)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels in [-1, 1] ``(N, 3, H, W)`` to tokens ``(N, 64, D)``, row by row."""
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         maps = self.stem(nn.functional.pixel_unshuffle(resize(pixels), 2))
-        return self.norm(self.blocks(maps.flatten(2).transpose(1, 2) + self.positions))
+        tokens = maps.flatten(2).transpose(1, 2) + self.positions
+        if keep is not None:
+            tokens = tokens.gather(1, keep[:, :, None].expand(-1, -1, DIM))
+        return self.norm(self.blocks(tokens))
 
 
 class Pupil(nn.Module):
@@ -104,11 +107,9 @@ def two_views(pixels: Tensor) -> Tensor:
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * flip, scale, shift
     places = nn.functional.affine_grid(theta, list(pixels.shape), align_corners=False)
     views = nn.functional.grid_sample(pixels, places, padding_mode="reflection", align_corners=False)
-    order = torch.rand(n, 3, device=device).argsort(1)
-    order = torch.where(torch.rand(n, 1, device=device) < 0.5, order, torch.arange(3, device=device))
-    views = views.gather(1, order[:, :, None, None].expand_as(views))
-    gain = torch.empty(n, 3, 1, 1, device=device).uniform_(0.6, 1.4)
-    return (views * gain + torch.empty_like(gain).uniform_(-0.3, 0.3)).clamp(-1, 1)
+    mix = torch.eye(3, device=device) + COLOUR * torch.randn(n, 3, 3, device=device)
+    views = torch.einsum("nij,njhw->nihw", mix, views)
+    return (views + 0.3 * torch.randn(n, 3, 1, 1, device=device)).clamp(-1, 1)
 
 
 def patches(pixels: Tensor) -> Tensor:
@@ -192,14 +193,9 @@ def train(
 
     def loss(batch: dict[str, Tensor]) -> Tensor:
         views = two_views(to_pixels(batch["images"]))
-        gone = torch.rand(len(views), 1, GRID, GRID, device=views.device) < masked
-        holes = gone.float().repeat_interleave(PATCH, 2).repeat_interleave(PATCH, 3)
-        seen = (views * (1 - holes)).contiguous(memory_format=torch.channels_last)
-        tokens = pupil.backbone(seen)
-        error = (pupil.paint(tokens) - patches(views)).abs().mean(2)
-        missing = gone.flatten(1)
-        painted = (error * missing).sum() / missing.sum().clamp(min=1)
-        return contrast(pupil.project(tokens.mean(1))) + paint * painted
+        keep = torch.rand(len(views), GRID * GRID, device=views.device).argsort(1)
+        tokens = pupil.backbone(views, keep[:, : int(GRID * GRID * (1 - masked))])
+        return contrast(pupil.project(tokens.mean(1)))
 
     batches = minibatches(arrays, batch_size=batch_size, seed=seed, device=device)
     fit(pupil, batches, loss, steps=steps, lr=lr, seed=seed, what="mini-dino", device=device)

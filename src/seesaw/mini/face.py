@@ -205,8 +205,9 @@ def train(
     steps: int,
     seed: int,
     device: str = "cpu",
-    batch_size: int = 48,
-    lr: float = 4e-3,
+    batch_size: int = 32,
+    lr: float = 6e-3,
+    matrix_lr: float = 1e-2,
 ) -> tuple[State, list[Score]]:
     """Train ``mini-face`` on true boxes and persons and score it on the validation split.
 
@@ -217,7 +218,8 @@ def train(
         seed: of the initial weights, the order of the images and the jitter of the boxes.
         device: torch device.
         batch_size: images per step for the detector, and faces per step for the embedder.
-        lr: highest learning rate.
+        lr: highest learning rate of biases and normalisations (AdamW).
+        matrix_lr: highest learning rate of kernels (Muon).
 
     Returns:
         The trained state, and the scores of :func:`score`.
@@ -249,7 +251,8 @@ def train(
         minibatches(faces, batch_size=batch_size, seed=seed + 1, device=device),
     )
     both = nn.ModuleList([model, persons])
-    fit(both, batches, loss, steps=steps, lr=lr, seed=seed, what="mini-face", device=device)
+    rates = {"lr": lr, "matrix_lr": matrix_lr}
+    fit(both, batches, loss, steps=steps, seed=seed, what="mini-face", device=device, **rates)
     state = save_state(model)
     return state, score(MiniFace(state, device), validation)
 

@@ -149,6 +149,81 @@ def learning_rate(step: int, steps: int, warmup: float = 0.1) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def orthogonal(matrix: Tensor, rounds: int = 4) -> Tensor:
+    """About ``U V'`` of the singular value decomposition ``U S V'``, by Newton-Schulz rounds.
+
+    The quintic of K. Jordan et al., "Muon" (2024): singular values end between about 0.7 and 1.2.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / (matrix.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(rounds):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is made orthogonal, for weights with two or more axes.
+
+    ``torch.optim.Muon`` takes matrices only; this one sees a convolution's kernel as the matrix
+    ``(out, in * height * width)``. The update has about the size of one of AdamW (J. Liu et al.,
+    "Muon is scalable for LLM training", 2025, eq. 4). On these networks it needs half the steps.
+
+    Args:
+        params: parameters with two or more axes.
+        lr: learning rate.
+        momentum: of the Nesterov momentum.
+        weight_decay: decoupled, as in AdamW.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[nn.Parameter],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step from the gradients."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                mean = self.state[p].setdefault("mean", torch.zeros_like(p))
+                mean.lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonal(p.grad.lerp(mean, group["momentum"]).flatten(1))
+                size = 0.2 * math.sqrt(max(update.shape))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update.view(p.shape), alpha=-group["lr"] * size)
+
+
+def make_optimizers(
+    parameters: Sequence[nn.Parameter], lr: float, matrix_lr: float | None, weight_decay: float
+) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters, or Muon for those with two or more axes if ``matrix_lr`` is given.
+
+    Every parameter group holds its highest learning rate as ``peak``.
+    """
+    matrices = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
+    groups = [{"params": vectors, "weight_decay": 0.0}]
+    optimizers: list[torch.optim.Optimizer] = []
+    if matrix_lr is None:
+        groups.append({"params": matrices, "weight_decay": weight_decay})
+    elif matrices:
+        optimizers.append(Muon(matrices, matrix_lr, weight_decay=weight_decay))
+    optimizers.append(torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), foreach=True))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
 def fit(
     model: nn.Module,
     batches: Iterator[Any],
@@ -159,21 +234,24 @@ def fit(
     seed: int,
     what: str,
     device: str = "cpu",
+    matrix_lr: float | None = None,
     weight_decay: float = 0.01,
     clip: float = 1.0,
     after_step: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Train ``model`` in place with AdamW, warm-up and a cosine schedule.
+    """Train ``model`` in place with AdamW or Muon, warm-up and a cosine schedule.
 
     Args:
         model: what is trained: its parameters that require a gradient.
         batches: an iterator of at least ``steps`` batches.
         loss: batch -> scalar; it calls the model.
         steps: optimiser steps, at least 1.
-        lr: highest learning rate.
+        lr: highest learning rate (AdamW).
         seed: decides what the loss draws (dropout, augmentation) from torch's generator.
         what: the network's name, for the log.
         device: torch device to move the model to.
+        matrix_lr: highest learning rate of :class:`Muon` for parameters with two or more axes
+            (0.01 suits convolutions); ``None``: AdamW trains them too.
         weight_decay: of parameters with two or more axes.
         clip: largest gradient norm.
         after_step: called with the step number after each step (a moving average, say).
@@ -189,16 +267,12 @@ def fit(
         raise ValueError(f"{what}: steps must be at least 1, got {steps}")
     model.to(device, memory_format=torch.channels_last).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), foreach=True)
+    optimizers = make_optimizers(parameters, lr, matrix_lr, weight_decay)
     losses = np.empty(steps)
     with seeded(seed):
         for step in progress(range(steps), total=steps, what=f"training {what}"):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * learning_rate(step, steps)
+            for group in (g for optimizer in optimizers for g in optimizer.param_groups):
+                group["lr"] = group["peak"] * learning_rate(step, steps)
             value = loss(next(batches))
             losses[step] = value.item()
             if not math.isfinite(losses[step]):
@@ -206,10 +280,11 @@ def fit(
                     f"{what}: the loss is {losses[step]} at step {step} of {steps}; lower the "
                     f"learning rate (it was {lr:g}) or check the training images"
                 )
-            optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             value.backward()
             nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             if after_step is not None:
                 after_step(step)
     model.eval()

@@ -1,0 +1,116 @@
+"""Reconstruction: the border between uint8 images and autoencoders."""
+
+import numpy as np
+import pytest
+import torch
+
+from seesaw.autoencoders.base import to_uint8
+from seesaw.reconstruct import reconstruct_images
+from seesaw.shards import Shards, ShardWriter
+
+
+class Shift(torch.nn.Module):
+    """Adds ``amount`` (in [-1, 1] units), with a posterior of spread ``spread``."""
+
+    resolution, latent_shape, spatial, stochastic = 8, (3, 8, 8), True, True
+
+    def __init__(self, amount=0.0, spread=0.0, poison=None):
+        super().__init__()
+        self.amount, self.spread, self.poison = amount, spread, poison
+        self.parameter = torch.nn.Parameter(torch.zeros(5))
+
+    def encode(self, images, noise=None):
+        return images if noise is None else images + self.spread * noise
+
+    def decode(self, latents):
+        out = latents + self.amount
+        if self.poison is not None:
+            out[out.mean((1, 2, 3)) > self.poison] = torch.nan
+        return out
+
+
+@pytest.fixture
+def images(tmp_path):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (23, 3, 8, 8), np.uint8)
+    with ShardWriter(tmp_path / "val/manifest.json", shard_size=10, meta={"split": "val"}) as out:
+        out.add([f"i{n:02d}" for n in range(23)], {"images": pixels})
+    return tmp_path / "val/manifest.json"
+
+
+def run(images, tmp_path, *, batch_size=4, posterior="mean", name="out", seed=0, **config):
+    output = tmp_path / name / "manifest.json"
+    reconstruct_images(
+        family=f"{__name__}:Shift",
+        config=config,
+        weights=None,
+        images=images,
+        output=output,
+        batch_size=batch_size,
+        shard_size=10,
+        posterior=posterior,
+        seed=seed,
+        device="cpu",
+    )
+    return Shards(output)
+
+
+def test_identity_is_exact_for_every_level(images, tmp_path):
+    found = run(images, tmp_path)
+    np.testing.assert_array_equal(found.load("images"), Shards(images).load("images"))
+    assert found.ids == Shards(images).ids
+    assert not found.load("clipped").any()
+    ramp = torch.arange(256).reshape(1, 1, 16, 16).repeat(1, 3, 1, 1)
+    back, _ = to_uint8(ramp.float() / 127.5 - 1)
+    assert (back.long() == ramp).all()
+
+
+def test_halves_round_up_and_overflow_is_clamped_and_counted():
+    levels = torch.tensor([-3.0, 0.4, 0.5, 254.5, 255.0, 300.0]).reshape(1, 1, 2, 3)
+    found, clipped = to_uint8((levels - 127.5) / 127.5)
+    assert found.flatten().tolist() == [0, 0, 1, 255, 255, 255]
+    assert clipped.tolist() == [pytest.approx(2 / 6)]
+
+
+def test_meta_says_what_was_done(images, tmp_path):
+    meta = run(images, tmp_path, amount=0.5).meta
+    assert meta["parameters"] == 5
+    assert meta["posterior"] == "mean"
+    assert meta["latent_shape"] == [3, 8, 8]
+    assert 0.2 < meta["clipped_share"] < 0.3
+    assert meta["latents"]["std"] == pytest.approx(0.577, abs=0.05)
+
+
+@pytest.mark.parametrize("posterior", ["mean", "sample"])
+def test_batches_change_nothing(images, tmp_path, posterior):
+    a = run(images, tmp_path, name="a", posterior=posterior, spread=0.3)
+    b = run(images, tmp_path, name="b", posterior=posterior, spread=0.3, batch_size=23)
+    for field in ("images", "latents", "clipped"):
+        np.testing.assert_array_equal(a.load(field), b.load(field))
+
+
+def test_a_sample_depends_on_seed_and_id(images, tmp_path):
+    mean = run(images, tmp_path, name="mean", spread=0.3).load("latents")
+    one = run(images, tmp_path, name="one", posterior="sample", spread=0.3).load("latents")
+    two = run(images, tmp_path, name="two", posterior="sample", spread=0.3, seed=1).load("latents")
+    noise = (one - mean) / 0.3
+    assert noise.std() == pytest.approx(1, abs=0.05)
+    assert not np.allclose(one, two)
+
+
+def test_nan_stops_the_job_and_names_the_images(images, tmp_path):
+    with pytest.raises(ValueError, match="NaN or infinity in the reconstruction.*'i"):
+        run(images, tmp_path, poison=-0.5)
+    assert not (tmp_path / "out/manifest.json").exists()
+
+
+def test_another_resolution_is_refused(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(Shift, "resolution", 16)
+    with pytest.raises(ValueError, match="takes images of 16 x 16 pixels.*has 8 x 8"):
+        run(images, tmp_path)
+
+
+def test_latents_of_another_shape_are_refused(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(Shift, "latent_shape", (4, 4, 4))
+    with pytest.raises(ValueError, match=r"shape \(3, 8, 8\), latent_shape says \(4, 4, 4\)"):
+        run(images, tmp_path)
