@@ -179,7 +179,12 @@ def test_map_colors_share_one_scale():
 
 @pytest.mark.parametrize(
     ("corners", "is_box"),
-    [([1, 1, 3, 4], True), ([0, 0, 0, 0], False), ([3, 1, 1, 4], False), ([1, 1, np.nan, 4], False)],
+    [
+        ([1, 1, 3, 4], True),
+        ([0, 0, 0, 0], False),
+        ([3, 1, 1, 4], False),
+        ([1, 1, np.nan, 4], False),
+    ],
 )
 def test_has_box(corners, is_box):
     assert has_box(np.array(corners, np.float32)) is is_box
@@ -190,7 +195,9 @@ def test_scenes():
     rng = np.random.default_rng(0)
     boxes = np.zeros((n, 4), np.float32)
     boxes[[1, 6]] = 2, 2, 9, 9
-    captions = [f"{i} objects, an orange cylinder with cone, upper centre, on moss" for i in range(n)]
+    captions = [
+        f"{i} objects, an orange cylinder with cone, upper centre, on moss" for i in range(n)
+    ]
     figure = scenes(
         pictures(n, side),
         rng.integers(0, 256, (n, side, side), dtype=np.uint8),
@@ -314,7 +321,9 @@ def test_gallery_refuses_another_number_of_images():
 
 
 def test_read_numbers_takes_the_metric_or_the_first_column(tmp_path):
-    pd.DataFrame({"id": ["a", "b"], "other": [1.0, 2], "psnr": [20.0, 21]}).to_parquet(tmp_path / "p")
+    pd.DataFrame({"id": ["a", "b"], "other": [1.0, 2], "psnr": [20.0, 21]}).to_parquet(
+        tmp_path / "p"
+    )
     pd.DataFrame({"id": ["b", "a"], "cosine": [0.2, 0.1]}).to_parquet(tmp_path / "c")
     pd.DataFrame({"id": ["a", "b"]}).to_parquet(tmp_path / "f")
     paths = {"psnr": tmp_path / "p", "clip": tmp_path / "c", "rfid": tmp_path / "f"}

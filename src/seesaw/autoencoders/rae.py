@@ -1,5 +1,6 @@
 """Representation autoencoder: a frozen feature network encodes, a trained decoder reconstructs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from seesaw.shards import Shards
 
 STATISTICS_IMAGES = 2000
 EPS = 1e-5
+MINI_DINO = "seesaw.mini.dino:PatchTransformer"
 
 
 class RAE(Autoencoder):
@@ -26,15 +28,15 @@ class RAE(Autoencoder):
 
     Args:
         resolution: side of the images, in pixels.
-        encoder: ``"module:Class"`` of a torch module with ``tokens(images) -> (N, T, D)`` of float
-            images in [-1, 1], ``dim`` (D) and ``grid`` (g).
+        encoder: ``"module:Class"`` of a torch module that takes float images in [-1, 1],
+            ``(N, 3, R, R)``, and returns tokens in raster order, ``(N, T, D)`` (no class token).
         encoder_config: its keyword arguments.
         width: channels of the decoder.
         depth: blocks of the decoder.
         heads: attention heads of the decoder.
 
     Raises:
-        ValueError: the grid does not divide the resolution, or the encoder lacks a part.
+        ValueError: the encoder returns no tokens of a square grid that divides the resolution.
     """
 
     spatial = True
@@ -42,21 +44,17 @@ class RAE(Autoencoder):
     def __init__(
         self,
         resolution: int,
-        encoder: str = "seesaw.mini.dino:DinoVit",
+        encoder: str = MINI_DINO,
         encoder_config: Mapping[str, Any] | None = None,
         width: int = 96,
         depth: int = 3,
         heads: int = 4,
     ) -> None:
         super().__init__()
-        self.encoder = resolve(encoder)(**dict(encoder_config or {}))
-        for part in ("tokens", "dim", "grid"):
-            if not hasattr(self.encoder, part):
-                raise ValueError(f"encoder {encoder!r} of the RAE has no {part!r}")
-        self.encoder.requires_grad_(False).eval()
-        dim, grid = self.encoder.dim, self.encoder.grid
-        if resolution % grid:
-            raise ValueError(f"resolution {resolution} is not a multiple of the token grid {grid}")
+        if encoder_config is None:
+            encoder_config = {"norm": False} if encoder == MINI_DINO else {}
+        self.encoder = resolve(encoder)(**encoder_config).requires_grad_(False).eval()
+        dim, grid = _measure(self.encoder, resolution)
         self.resolution = resolution
         self.latent_shape = (dim, grid, grid)
         self.register_buffer("mean", torch.zeros(dim, 1, 1))
@@ -82,7 +80,7 @@ class RAE(Autoencoder):
         Raises:
             ValueError: there is no teacher, or its network is not of the encoder's kind.
         """
-        network = getattr(teacher, "network", None)
+        network = getattr(teacher, "model", None)
         if not isinstance(network, nn.Module):
             raise ValueError(
                 "family 'rae' needs the trained network that encodes; set 'teacher' in its train "
@@ -103,7 +101,7 @@ class RAE(Autoencoder):
         for start in range(0, len(ids), batch_size):
             batch = images.take(ids[start : start + batch_size], ["images"])["images"]
             pixels = torch.from_numpy(batch).to(self.mean.device).float() / 127.5 - 1
-            tokens = self.encoder.tokens(pixels).flatten(0, 1).double().cpu()
+            tokens = self.encoder(pixels).flatten(0, 1).double().cpu()
             total += torch.stack([tokens.sum(0), tokens.square().sum(0)])
             count += len(tokens)
         mean, square = total / count
@@ -114,7 +112,7 @@ class RAE(Autoencoder):
     def posterior(self, images: Tensor) -> tuple[Tensor, None]:
         """Normalised tokens as a grid ``(N, D, g, g)``; there is no variance."""
         with torch.no_grad():
-            tokens = self.encoder.tokens(images)
+            tokens = self.encoder(images)
         grid = tokens.transpose(1, 2).reshape(len(images), *self.latent_shape)
         return (grid - self.mean) / (self.deviation + EPS), None
 
@@ -122,3 +120,16 @@ class RAE(Autoencoder):
         """See :meth:`Autoencoder.decode`."""
         tokens = self.embed(latents.flatten(2).transpose(1, 2)) + self.positions
         return unpatchify(self.to_pixels(self.norm(self.decoder(tokens))), self.patch)
+
+
+@torch.no_grad()
+def _measure(encoder: nn.Module, resolution: int) -> tuple[int, int]:
+    """Channels D and grid side g of the tokens that ``encoder`` makes."""
+    tokens = encoder(torch.zeros(1, 3, resolution, resolution))
+    grid = math.isqrt(tokens.shape[1]) if tokens.ndim == 3 else 0
+    if not grid or grid**2 != tokens.shape[1] or resolution % grid:
+        raise ValueError(
+            f"the RAE's encoder {type(encoder).__name__} returns {tuple(tokens.shape)} for an image "
+            f"of {resolution} pixels; it must return (1, g * g, D), where g divides the resolution"
+        )
+    return tokens.shape[2], grid

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 class Block(nn.Module):
     """Pre-norm transformer block: self-attention, then a two-layer GELU perceptron.
 
-    The last layer of both branches starts at zero, so the block starts as the identity.
+    The perceptron's last layer starts at zero, so at first a block only mixes tokens.
 
     Args:
         dim: channels of a token.
@@ -28,9 +28,8 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
-        for last in (self.out, self.fc2):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        nn.init.zeros_(self.fc2.weight)
+        nn.init.zeros_(self.fc2.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens ``(N, T, dim)`` to tokens of the same shape."""

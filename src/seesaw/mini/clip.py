@@ -1,7 +1,7 @@
 """``mini-clip``: images and captions in one space (contrastive, after Radford et al. 2021).
 
-The image tower is a convolutional network, the text tower a bag of caption words: each word says its
-field too, so their order carries nothing. Some words of a caption are left out in training, so that a
+The image tower is a convolutional network, the text tower a bag of caption words: each word says
+its field too, so their order carries nothing. Some words are left out in training, so that a
 single word is a text too and classes can be told by prompts.
 """
 
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seesaw.mini.scenes import CLASSES, VOCABULARY
+from seesaw.mini.inception import CLASS_FIELD, STARTS
+from seesaw.mini.scenes import VOCABULARY
 from seesaw.mini.training import (
     MiniNetwork,
     State,
@@ -154,8 +155,8 @@ def score(network: MiniClip, validation: Shards) -> list[Score]:
         network: trained.
         validation: packed split with ``images`` and ``attributes``.
     """
-    names = [VOCABULARY.index(name) for name in CLASSES]
-    prompts = network.embed_text(np.array(names, np.uint8)[:, None])
+    names = np.arange(STARTS[CLASS_FIELD], STARTS[CLASS_FIELD + 1])
+    prompts = network.embed_text(names[:, None])
     images, attributes = [], []
     for batch in validation.batches(["images", "attributes"], 500):
         images.append(network.extract(batch["images"])["features"])
@@ -166,8 +167,8 @@ def score(network: MiniClip, validation: Shards) -> list[Score]:
     used = len(image) - len(image) % block
     blocks = [slice(start, start + block) for start in range(0, used, block)]
     found = sum(retrieved(image[rows] @ text[rows].T, words[rows]) for rows in blocks)
-    truth = words[:, [names[0] <= word <= names[-1] for word in words[0]]][:, 0]
-    named = (np.array(names)[(image @ prompts.T).argmax(1)] == truth).mean()
+    said = names[(image @ prompts.T).argmax(1)]
+    named = (said == words[:, CLASS_FIELD]).mean()
     shared: dict[str, Any] = {
         "unit": "share",
         "higher_is_better": True,

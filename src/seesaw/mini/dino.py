@@ -67,13 +67,13 @@ class PatchTransformer(nn.Module):
 
     def __init__(self, *, norm: bool = True) -> None:
         super().__init__()
-        self.stem = nn.Sequential(ConvNorm(12, 24, norm=norm), ConvNorm(24, DIM, stride=2, norm=norm))
+        self.stem = ConvNorm(3 * PATCH**2, DIM, norm=norm)
         self.positions = nn.Parameter(0.02 * torch.randn(GRID * GRID, DIM))
         self.blocks = nn.Sequential(*(Block(DIM, HEADS) for _ in range(DEPTH)))
         self.norm = nn.LayerNorm(DIM)
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
-        maps = self.stem(nn.functional.pixel_unshuffle(resize(pixels), 2))
+        maps = self.stem(nn.functional.pixel_unshuffle(resize(pixels), PATCH))
         tokens = maps.flatten(2).transpose(1, 2) + self.positions
         if keep is not None:
             tokens = tokens.gather(1, keep[:, :, None].expand(-1, -1, DIM))

@@ -196,7 +196,7 @@ def best_rows(values: pd.Series, higher_is_better: bool) -> set[Any]:
 def format_column(values: pd.Series) -> list[str]:
     """Numbers with the same decimals: four digits of the largest, fewer if all are shorter.
 
-    Empty for NaN; a number that would read as zero, and columns below 0.001, as ``5.0e-5``.
+    Empty for NaN; a number that would read as zero, and columns below 0.001, as ``5e-5``.
     """
     there = values.dropna().astype(float)
     largest = float(there.abs().max())
@@ -210,7 +210,7 @@ def format_column(values: pd.Series) -> list[str]:
         vanished = bool(text) and value != 0 and not re.search("[1-9]", text)
         small = bool(text) and value != 0 and digits < -2
         if vanished or small:
-            text = re.sub(r"e([-+])0", r"e\1", f"{value:.1e}")
+            text = re.sub(r"e([-+])0", r"e\1", f"{value:.3g}")
         texts.append(_minus(text))
     return texts
 

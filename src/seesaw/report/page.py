@@ -161,7 +161,7 @@ def figure_groups(
 def first_sentence(html: str) -> str:
     """The first sentence of some HTML, as plain text."""
     text = " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
-    return re.split(r"(?<=[.:])\s", text, maxsplit=1)[0]
+    return re.split(r"(?<=[.:])\s(?=[A-Z])", text, maxsplit=1)[0]
 
 
 def relative(path: str | Path, folder: Path) -> str:

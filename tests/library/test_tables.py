@@ -1,0 +1,270 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import pearsonr, spearmanr
+from synthetic_scores import DEFAULT, NAMES, make_scores
+
+from seesaw.files import write_csv
+from seesaw.results import Score
+from seesaw.score_table import CONDITIONS, QUALITY, describe, pool, read_scores_csv, values
+from seesaw.tables import (
+    correlations,
+    ifid_table4,
+    ifid_table5,
+    network_quality,
+    table2,
+    table5,
+)
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return make_scores()
+
+
+@pytest.fixture(scope="module")
+def twins():
+    """A pool with one autoencoder whose weights repeat another's."""
+    scores = make_scores()
+    scores.loc[scores["autoencoder"] == "kl-f4c4-long", "duplicate_of"] = "kl-f4c4"
+    return scores
+
+
+class TestScores:
+    def test_csv_round_trip(self, scores, tmp_path):
+        holed = scores.copy()
+        holed.loc[3, "value"] = np.nan
+        write_csv(tmp_path / "scores.csv", holed)
+        read = read_scores_csv(tmp_path / "scores.csv")
+        assert np.array_equal(read["value"], holed["value"], equal_nan=True)
+        for column in ("variant", "duplicate_of", "higher_is_better", "network", "unit"):
+            assert read[column].tolist() == holed[column].tolist()
+
+    def test_autoencoder_named_na_stays(self, scores, tmp_path):
+        renamed = scores.replace({"autoencoder": {"rae": "NA"}})
+        write_csv(tmp_path / "scores.csv", renamed)
+        assert "NA" in pool(read_scores_csv(tmp_path / "scores.csv")).index
+
+    def test_groups_stand_together_in_order_of_appearance(self):
+        names = {"a": "KL", "b": "RAE", "c": "KL"}
+        assert pool(make_scores(names=names)).index.tolist() == ["a", "c", "b"]
+
+    def test_missing_column_is_named(self, scores, tmp_path):
+        write_csv(tmp_path / "scores.csv", scores.drop(columns="unit"))
+        with pytest.raises(ValueError, match="lack the columns unit"):
+            read_scores_csv(tmp_path / "scores.csv")
+
+    def test_two_scores_for_one_number_are_an_error(self, scores, tmp_path):
+        write_csv(tmp_path / "scores.csv", pd.concat([scores, scores.iloc[[0]]]))
+        with pytest.raises(ValueError, match="two scores for autoencoder 'kl-f4c4'"):
+            read_scores_csv(tmp_path / "scores.csv")
+
+    def test_mixed_directions_are_an_error(self, scores):
+        mixed = scores.copy()
+        mixed.loc[0, "higher_is_better"] = not mixed.loc[0, "higher_is_better"]
+        with pytest.raises(ValueError, match="more than one higher_is_better"):
+            describe(mixed, mixed.loc[0, "metric"])
+
+    def test_mixed_networks_are_both_named(self, scores):
+        mixed = scores.copy()
+        row = mixed[(mixed["metric"] == "rfid") & (mixed["autoencoder"] == "rae")].index
+        mixed.loc[row, "network"] = "inception"
+        assert describe(mixed, "rfid").network == "mini-inception / Inception (FID weights)"
+
+
+class TestTable5:
+    def test_headers_name_unit_and_network(self, scores):
+        header = table5(scores).columns
+        for name in (
+            "rFID (mini-inception)",
+            "PSNR [dB]",
+            "LPIPS (LPIPS heads on a random AlexNet)",
+            "Canny drift [L1] (cv2.Canny 100/200)",
+            "Identity [cosine] (mini-face)",
+        ):
+            assert name in header
+        assert not any("gFID" in name for name in header)
+
+    def test_values_and_counts(self, scores):
+        rows = table5(scores).query("Row == 'autoencoder'").set_index("Autoencoder")
+        assert rows.index.tolist() == list(NAMES)
+        assert rows["PSNR [dB]"].tolist() == values(scores, "psnr").tolist()
+        assert set(rows["n images"]) == {2000}
+        assert set(rows["n Identity"]) == {780}
+
+    def test_baselines_are_blocks_below(self, scores):
+        table = table5(scores)
+        assert table["Row"].unique().tolist() == ["autoencoder", "shuffled pairs", "all-zero map"]
+        zero = table[table["Row"] == "all-zero map"]
+        canny = "Canny drift [L1] (cv2.Canny 100/200)"
+        assert zero[canny].tolist() == values(scores, "canny", "zero").tolist()
+        assert zero["PSNR [dB]"].isna().all()
+
+    def test_gfid_comes_first_once_it_is_there(self):
+        header = table5(make_scores(gfid=True)).columns.tolist()
+        assert header[3] == "gFID (mini-inception)"
+
+    def test_missing_value_is_an_empty_cell(self, scores, tmp_path):
+        holed = scores.copy()
+        row = holed[(holed["metric"] == "ssim") & (holed["autoencoder"] == "rae")].index
+        holed.loc[row, "value"] = np.nan
+        write_csv(tmp_path / "t.csv", table5(holed))
+        text = pd.read_csv(tmp_path / "t.csv", keep_default_na=False, dtype=str)
+        cell = text.loc[(text["Autoencoder"] == "rae") & (text["Row"] == "autoencoder"), "SSIM"]
+        assert cell.tolist() == [""]
+
+    def test_duplicates_stay_and_are_marked(self, twins):
+        rows = table5(twins).query("Row == 'autoencoder'").set_index("Autoencoder")
+        assert len(rows) == 10
+        assert rows.loc["kl-f4c4-long", "Duplicate of"] == "kl-f4c4"
+        assert "Duplicate of" not in table5(make_scores())
+
+
+class TestTable2:
+    def test_measured_columns_only(self, scores):
+        header = table2(scores).columns.tolist()
+        assert header[:4] == ["Model", "Group", "Training", "n images"]
+        assert not any(name.startswith(("gFID", "Latent", "Canny", "Depth")) for name in header)
+        assert any(name.startswith("Spatial drift [L1]") for name in header)
+
+    def test_latent_and_generation_columns_when_measured(self):
+        scores = make_scores(gfid=True)
+        latent = scores[scores["metric"] == "canny"].assign(metric="latent-canny", network="")
+        header = table2(pd.concat([scores, latent])).columns.tolist()
+        assert header[4] == "gFID (mini-inception)"
+        assert header[-1] == "Latent Canny [L1]"
+
+    def test_medians_of_the_baselines_are_the_last_rows(self, scores):
+        last = table2(scores).iloc[-2]
+        assert last["Model"] == "shuffled pairs (median of 10)"
+        expected = values(scores, "identity", "shuffled").median()
+        assert last["Identity [cosine] (mini-face)"] == pytest.approx(expected)
+
+    def test_duplicates_are_left_out(self, twins):
+        table = table2(twins)
+        assert "kl-f4c4-long" not in table["Model"].tolist()
+        assert "shuffled pairs (median of 9)" in table["Model"].tolist()
+
+
+class TestCorrelations:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def table(scores):
+        return correlations(scores)
+
+    def test_every_pair_by_both_methods(self, table):
+        conditions = {(x, y) for x in QUALITY for y in CONDITIONS}
+        found = set(zip(table["x"], table["y"]))
+        assert conditions < found
+        assert ("rfid", "psnr") in found
+        assert len(found) == 7 * 8 + 21
+        assert len(table) == 2 * len(found)
+
+    @pytest.mark.parametrize(
+        "x, y, sign", [("psnr", "canny", -1), ("rfid", "canny", 1), ("rfid", "identity", -1),
+                       ("psnr", "clip", 1)]
+    )  # fmt: skip
+    def test_oriented_so_that_plus_is_worse_together(self, scores, table, x, y, sign):
+        raw = {"pearson": pearsonr, "spearman": spearmanr}
+        for method, function in raw.items():
+            expected = sign * function(values(scores, x), values(scores, y)).statistic
+            row = table[(table["x"] == x) & (table["y"] == y) & (table["method"] == method)].iloc[0]
+            assert row["value"] == pytest.approx(expected, abs=1e-12)
+            assert expected > 0
+            assert row["low"] <= row["value"] <= row["high"]
+            assert row["n"] == 10
+
+    def test_unmeasured_says_so(self, table):
+        gfid = table[table["x"] == "gfid"]
+        assert gfid["value"].isna().all()
+        assert gfid["note"].str.contains("gFID: not measured").all()
+        assert table[table["x"] == "psnr"]["value"].notna().all()
+
+    def test_gfid_is_picked_up(self):
+        table = correlations(make_scores(gfid=True), pairs=[("gfid", "canny")])
+        assert table["value"].notna().all()
+
+    def test_duplicated_weights_count_once(self, scores, twins):
+        without = scores[scores["autoencoder"] != "kl-f4c4-long"]
+        pairs = [("psnr", "canny"), ("rfid", "identity")]
+        pd.testing.assert_frame_equal(
+            correlations(twins, pairs=pairs), correlations(without, pairs=pairs)
+        )
+
+    def test_too_few_autoencoders(self):
+        table = correlations(make_scores(names={"a": "A", "b": "B"}), pairs=[("psnr", "canny")])
+        assert table["value"].isna().all()
+        assert table["note"].str.contains("2 of the 3 pairs").all()
+
+
+class TestIfid:
+    def test_table4_has_the_variants_at_the_default_alpha(self, scores):
+        table = ifid_table4(scores)
+        settings = (
+            table[["Interpolation", "K", "Reference images"]].astype(str).agg(" ".join, axis=1)
+        )
+        assert settings.tolist() == [
+            "linear 1 500", "mask 1 500", "slerp 1 500", "slerp 1 2000", "slerp 1 all",
+            "slerp 10 all",
+        ]  # fmt: skip
+        assert table["Name"].tolist() == [""] * 5 + ["(iFID)"]
+        assert (table["alpha"] == 0.5).all()
+
+    def test_table5_runs_from_rfid_to_ifid(self, scores):
+        table = ifid_table5(scores)
+        assert table["alpha"].tolist() == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+        assert table["Name"].tolist() == ["(rFID)", "", "", "", "", "(iFID)"]
+        assert table.loc[0, "PCC with rFID"] == pytest.approx(1)
+        assert table.loc[5, "SRCC with default"] == pytest.approx(1)
+        shown = table.filter(like="iFID rae").iloc[5, 0]
+        assert shown == values(scores, "ifid", DEFAULT)["rae"]
+
+    def test_correlations_agree_with_scipy(self, scores):
+        row = ifid_table5(scores).iloc[2]
+        ifid, rfid = values(scores, "ifid", "slerp alpha=0.2 k=10 n=all"), values(scores, "rfid")
+        assert row["PCC with rFID"] == pytest.approx(pearsonr(ifid, rfid).statistic)
+        assert row["SRCC with rFID"] == pytest.approx(spearmanr(ifid, rfid).statistic)
+        assert row["SRCC with rFID: n"] == 10
+
+    def test_gfid_columns_only_when_measured(self, scores):
+        without = ifid_table4(scores)
+        assert not any("with gFID" in name for name in without)
+        assert (without["Note"] == "gFID: not measured").all()
+        there = ifid_table4(make_scores(gfid=True))
+        assert there["SRCC with gFID"].notna().all()
+        assert (there["Note"] == "").all()
+
+    def test_default_is_the_one_with_a_sweep_when_two_settings_agree(self, scores):
+        same = scores[(scores["metric"] == "ifid") & (scores["variant"] == DEFAULT)]
+        more = pd.concat([scores, same.assign(variant="slerp alpha=0.5 k=10 n=8000")])
+        assert len(ifid_table5(more)) == 6
+
+    def test_unknown_default_is_an_error(self, scores):
+        other = scores[scores["variant"] != DEFAULT]
+        with pytest.raises(ValueError, match="the default is unknown"):
+            ifid_table4(other)
+
+    def test_not_measured(self, scores):
+        without = scores[scores["metric"] != "ifid"]
+        assert ifid_table4(without)["Note"].tolist() == ["iFID: not measured"]
+        assert ifid_table5(without)["Note"].tolist() == ["iFID: not measured"]
+
+
+def test_network_quality_sets_baselines_beside():
+    def score(metric, value, variant="", higher=True):
+        return Score(
+            metric=metric, value=value, n=50, unit="share", higher_is_better=higher,
+            metric_version="1", variant=variant,
+        )  # fmt: skip
+
+    table = network_quality(
+        [
+            ("mini-depth", [score("error", 0.2, higher=False), score("error", 0.1, "constant")]),
+            ("mini-inception", [score("accuracy", 0.9), score("accuracy", 0.1, "chance"),
+                                score("loss", None)]),
+        ]
+    )  # fmt: skip
+    assert table["Network"].tolist() == ["mini-depth", "mini-inception", "mini-inception"]
+    assert table["Beats baseline"].tolist() == ["no", "yes", ""]
+    assert table["Baseline"].tolist() == ["constant", "chance", ""]
+    assert table["n"].tolist() == [50] * 3
