@@ -18,7 +18,7 @@ COMMON = [
     "tqdm",
 ]
 GROUPS = {
-    "tables": [*COMMON, "jinja2", "matplotlib", "seaborn"],
+    "tables": [*COMMON, "docutils", "jinja2", "matplotlib", "seaborn"],
     "torch": [
         *COMMON,
         "diffusers",

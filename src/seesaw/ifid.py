@@ -237,12 +237,12 @@ def score_ifid(
                 ):
                     for variant in members:
                         mixed = interpolate(variant.interpolation, z, other, variant.alpha)
-                        images, _ = decode_batch(model, mixed, ids, f"iFID {variant.name}")
-                        decoded[variant].append(images)
+                        pixels, _ = decode_batch(model, mixed, ids, f"iFID {variant.name}")
+                        decoded[variant].append(pixels)
                 for variant, parts in decoded.items():
-                    images = np.concatenate(parts)
-                    for start in range(0, len(images), feature_batch_size):
-                        batch = images[start : start + feature_batch_size]
+                    pixels = np.concatenate(parts)
+                    for start in range(0, len(pixels), feature_batch_size):
+                        batch = pixels[start : start + feature_batch_size]
                         collected[variant].append(extractor.extract(batch)["features"])
             for variant, parts in collected.items():
                 values[variant] = frechet_distance(target, statistics(np.concatenate(parts)))

@@ -105,10 +105,9 @@ def distinct(scores: pd.DataFrame) -> pd.DataFrame:
 
 def pool(scores: pd.DataFrame) -> pd.DataFrame:
     """One row per autoencoder: group, training, duplicate_of; groups together, else as given."""
-    rows = scores.drop_duplicates("autoencoder").set_index("autoencoder")
-    rows = rows[["group", "training", "duplicate_of"]]
-    order = {group: place for place, group in enumerate(dict.fromkeys(rows["group"]))}
-    return rows.sort_values("group", key=lambda groups: groups.map(order), kind="stable")
+    rows = scores.loc[~scores["autoencoder"].duplicated()].set_index("autoencoder")
+    place, _ = pd.factorize(rows["group"])
+    return rows[["group", "training", "duplicate_of"]].iloc[np.argsort(place, kind="stable")]
 
 
 def measured(scores: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
@@ -119,8 +118,9 @@ def measured(scores: pd.DataFrame, metrics: Iterable[str]) -> list[str]:
 
 def values(scores: pd.DataFrame, metric: str, variant: str = "") -> pd.Series:
     """Values of one metric and variant per autoencoder of :func:`pool`, NaN where missing."""
-    rows = scores[(scores["metric"] == metric) & (scores["variant"] == variant)]
-    return rows.set_index("autoencoder")["value"].reindex(pool(scores).index)
+    chosen = (scores["metric"] == metric) & (scores["variant"] == variant)
+    found = pd.Series(scores["value"].to_numpy()[chosen], scores["autoencoder"].to_numpy()[chosen])
+    return found.reindex(pool(scores).index)
 
 
 def worse(scores: pd.DataFrame, metric: str) -> pd.Series:

@@ -8,7 +8,7 @@ in the table of all results and are left out of everything that counts autoencod
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -40,21 +40,25 @@ def table5(scores: pd.DataFrame) -> pd.DataFrame:
     Column ``Row`` is ``autoencoder`` for the measurement itself; below, a block per baseline says
     what the drift would be for shuffled pairs and for an all-zero map.
     """
-    metrics = measured(scores, ("gfid", "ifid", "rfid", "kid", *QUALITY[4:], *CONDITIONS))
-    blocks = [_block(scores, metrics, "", "autoencoder")]
+    metrics = measured(scores, (*QUALITY, *CONDITIONS))
+    headers = {metric: describe(scores, metric).header for metric in metrics}
+    blocks = [_block(scores, headers, "", "autoencoder")]
     for variant, name in BASELINES.items():
-        block = _block(scores, metrics, variant, name)
-        headers = [describe(scores, metric).header for metric in metrics]
-        blocks.append(block[block[headers].notna().any(axis=1)])
-    table = pd.concat([blocks[0], *(b for b in blocks[1:] if len(b))], ignore_index=True)
+        block = _block(scores, headers, variant, name)
+        block = block[block[list(headers.values())].notna().any(axis=1)]
+        blocks += [block] if len(block) else []
+    table = pd.concat(blocks, ignore_index=True)
     return table if table["Duplicate of"].any() else table.drop(columns="Duplicate of")
 
 
-def _block(scores: pd.DataFrame, metrics: Sequence[str], variant: str, name: str) -> pd.DataFrame:
+def _block(
+    scores: pd.DataFrame, headers: Mapping[str, str], variant: str, name: str
+) -> pd.DataFrame:
+    """One row per autoencoder with its values of one variant, and what they are means over."""
     autoencoders = pool(scores)
-    counts = scores[(scores["variant"] == "")].pivot(
-        index="autoencoder", columns="metric", values="n"
-    )
+    plain = scores[scores["variant"] == ""]
+    counts = plain.pivot(index="autoencoder", columns="metric", values="n")
+    counts = counts.reindex(autoencoders.index)
     faces = [metric for metric in ("identity", "face-recall") if metric in counts]
     images = counts.drop(columns=[*faces, "gfid"], errors="ignore").max(axis=1)
     columns = {
@@ -62,11 +66,11 @@ def _block(scores: pd.DataFrame, metrics: Sequence[str], variant: str, name: str
         "Autoencoder": autoencoders.index.to_series(),
         "Row": name,
     }
-    for metric in metrics:
-        columns[describe(scores, metric).header] = values(scores, metric, variant)
-    columns["n images"] = images.reindex(autoencoders.index).astype("Int64")
+    for metric, header in headers.items():
+        columns[header] = values(scores, metric, variant)
+    columns["n images"] = images.astype("Int64")
     for metric in faces:
-        columns[f"n {label(metric)}"] = counts[metric].reindex(autoencoders.index).astype("Int64")
+        columns[f"n {label(metric)}"] = counts[metric].astype("Int64")
     columns["Duplicate of"] = autoencoders["duplicate_of"]
     return pd.DataFrame(columns, index=autoencoders.index)
 
@@ -84,20 +88,18 @@ def table2(scores: pd.DataFrame) -> pd.DataFrame:
     metrics = measured(
         scores, (*generation, "rfid", "psnr", "ssim", "lpips", *CONDITIONS[3:], *latent)
     )
-    autoencoders = pool(scores)
-    table = autoencoders.reset_index()[["autoencoder", "group", "training"]]
+    headers = {metric: describe(scores, metric).header for metric in metrics}
+    table = pool(scores).reset_index()[["autoencoder", "group", "training"]]
     table.columns = ["Model", "Group", "Training"]
-    for metric in metrics:
-        table[describe(scores, metric).header] = values(scores, metric).to_numpy()
+    for metric, header in headers.items():
+        table[header] = values(scores, metric).to_numpy()
     below = []
     for variant, name in BASELINES.items():
         row = {
-            describe(scores, metric).header: values(scores, metric, variant).median()
-            for metric in metrics
+            header: values(scores, metric, variant).median() for metric, header in headers.items()
         }
         if not all(np.isnan(value) for value in row.values()):
-            row["Model"] = f"{name} (median of {len(autoencoders)})"
-            below.append(row)
+            below.append({"Model": f"{name} (median of {len(table)})", **row})
     table = pd.concat([table, pd.DataFrame(below)], ignore_index=True) if below else table
     table.insert(3, "n images", _images(scores))
     return table

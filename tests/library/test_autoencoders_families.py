@@ -52,10 +52,20 @@ FAMILIES = {
         {"resolution": 32, "widths": [8, 16], "norm_groups": 4, "latent_channels": 3},
     ),
     "rae": ("rae", {"resolution": 32, "encoder": ENCODER, "width": 16, "depth": 1}),
-    "tok": ("tokenizer-1d", {"resolution": 32, "tokens": 5, "channels": 3, "width": 16, "depth": 1}),
+    "tok": (
+        "tokenizer-1d",
+        {"resolution": 32, "tokens": 5, "channels": 3, "width": 16, "depth": 1},
+    ),
     "tok-kl": (
         "tokenizer-1d",
-        {"resolution": 32, "tokens": 5, "channels": 3, "width": 16, "depth": 1, "variational": True},
+        {
+            "resolution": 32,
+            "tokens": 5,
+            "channels": 3,
+            "width": 16,
+            "depth": 1,
+            "variational": True,
+        },
     ),
 }
 SHAPES = {

@@ -125,7 +125,7 @@ def test_equivariance_draws_transforms_and_low_resolution(images):
     small_input = np.mean([side < 16 for side in autoencoder.seen])
     assert small_input == pytest.approx(0.125, abs=0.05)  # (1 - 0.5) x 0.25
     assert np.mean([side < 4 for side in decoded]) == pytest.approx(0.625, abs=0.08)
-    assert {side for side in autoencoder.seen} <= {4, 8, 12, 16}
+    assert set(autoencoder.seen) <= {4, 8, 12, 16}
 
 
 def test_equivariance_is_zero_only_if_the_latent_turns_with_the_image():
@@ -147,9 +147,7 @@ def test_scale_equivariance_follows_its_formula(images):
     losses = objective(images, generator())
     latents = autoencoder.encode(images)
     full = objective.difference(autoencoder.decode(latents), images)
-    small = objective.difference(
-        autoencoder.decode(rescale(latents, 2)), rescale(images, 8)
-    )
+    small = objective.difference(autoencoder.decode(rescale(latents, 2)), rescale(images, 8))
     assert losses["pixel"].item() == pytest.approx(full.item())
     assert losses["scale"].item() == pytest.approx(0.25 * small.item())
     assert losses["loss"].item() == pytest.approx((full + 0.25 * small).item())

@@ -3,8 +3,10 @@
 import base64
 import json
 import re
+import runpy
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -437,3 +439,25 @@ def test_unreadable_scores_are_named(run, tmp_path):
 def test_whole_config_is_shown(run):
     assert json.dumps("photos & more")[1:-1] in run["page"].text
     assert "interpolation: slerp" in run["page"].text
+
+
+def test_report_script(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("seesaw.log.configure_logging", lambda path: None)
+    report, folder = run["report"], run["folder"]
+    snakemake = SimpleNamespace(
+        log=[None],
+        input=SimpleNamespace(
+            tables=list(report["tables"].values()),
+            figures=list(report["figures"].values()),
+            captions=list((folder / "captions").glob("*.rst")),
+            scores=report["scores"],
+        ),
+        params=SimpleNamespace(config=report["config"], benchmarks=str(folder / "benchmarks")),
+        output=SimpleNamespace(page=str(tmp_path / "report" / "index.html")),
+    )
+    script = Path(__file__).parents[2] / "workflow" / "scripts" / "report.py"
+    runpy.run_path(str(script), init_globals={"snakemake": snakemake}, run_name="__main__")
+    page = Page((tmp_path / "report" / "index.html").read_text())
+    assert page.tables.keys() == run["page"].tables.keys()
+    assert page.tables["Seesaw Table 5"] == run["page"].tables["Seesaw Table 5"]
+    assert "libraries: numpy" in page.text

@@ -92,7 +92,7 @@ class TestBootstrap:
         assert 0.87 <= hits / 150 <= 0.99  # 3 standard errors around 0.93
 
     def test_perfect_correlation_has_no_width(self):
-        assert bootstrap_interval([1, 2, 3, 4], [1, 4, 9, 16]) == (1.0, 1.0)
+        assert bootstrap_interval([1, 2, 3, 4], [1, 4, 9, 16]) == pytest.approx((1, 1), abs=1e-12)
 
     def test_degenerate_resamples_are_dropped(self):
         # with one odd value of three, 9 of 27 resamples are constant in x
@@ -139,7 +139,7 @@ class TestPermutation:
         assert permutation_p(x, y, method) == pytest.approx(count / 120)
 
     def test_exact_agrees_with_scipy(self):
-        x, y = sample(7, 0.5, seed=5)
+        x, y = sample(5, 0.5, seed=5)
         reference = scipy.stats.permutation_test(
             (x,), lambda a: scipy.stats.spearmanr(a, y).statistic, permutation_type="pairings",
             n_resamples=np.inf,
@@ -155,10 +155,10 @@ class TestPermutation:
     @pytest.mark.parametrize("n", [7, 14])
     def test_uniform_when_unrelated(self, n):
         found = [
-            permutation_p(*sample(n, seed=seed), seed=seed, permutations=999) for seed in range(250)
+            permutation_p(*sample(n, seed=seed), seed=seed, permutations=999) for seed in range(200)
         ]
         assert scipy.stats.kstest(found, "uniform").pvalue > 0.01
-        assert np.mean(np.array(found) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 250)
+        assert np.mean(np.array(found) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
 
 class TestCorrelate:

@@ -5,6 +5,7 @@ rule report:
         tables=get_tables,
         figures=get_figures,
         captions=get_captions,
+        template="src/seesaw/report/template.html",
     output:
         page="<results>/report/index.html",
     log:

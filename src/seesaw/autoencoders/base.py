@@ -100,8 +100,9 @@ def load_autoencoder(
         device: torch device.
 
     Raises:
-        ValueError: see :func:`build_autoencoder` and :func:`seesaw.autoencoders.weights.load_weights`;
-            or the object lacks a part of the contract.
+        ValueError: see :func:`build_autoencoder` and
+            :func:`seesaw.autoencoders.weights.load_weights`; or the object lacks a part of the
+            contract.
     """
     autoencoder = build_autoencoder(family, config)
     if weights is not None:
@@ -117,9 +118,7 @@ def load_autoencoder(
     return autoencoder
 
 
-def encode_uint8(
-    autoencoder: nn.Module, images: Tensor, noise: Tensor | None = None
-) -> Tensor:
+def encode_uint8(autoencoder: nn.Module, images: Tensor, noise: Tensor | None = None) -> Tensor:
     """uint8 images ``(N, 3, R, R)`` on any device to float32 latents, checked against the contract.
 
     Raises:

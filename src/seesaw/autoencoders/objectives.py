@@ -3,12 +3,12 @@
 An objective is built with the autoencoder that it trains and called with a batch of images::
 
     objective = Reconstruction(autoencoder, kl_weight=1e-6)
-    losses = objective(images, generator)      # {"loss": ..., "pixel": ..., "kl": ...}
+    losses = objective(images, generator)  # {"loss": ..., "pixel": ..., "kl": ...}
 
-``images`` are float RGB in [-1, 1], ``(N, 3, R, R)``; ``generator`` is a CPU ``torch.Generator`` that
-everything random comes from. ``losses["loss"]`` is what training minimises, the others are its
-parts. What an objective needs to learn besides the autoencoder (a projector) is its own parameter.
-Options of the constructor are the keys of the config block ``train:``.
+``images`` are float RGB in [-1, 1], ``(N, 3, R, R)``; ``generator`` is a CPU ``torch.Generator``
+that everything random comes from. ``losses["loss"]`` is what training minimises, the others are its
+parts. What an objective learns besides the autoencoder (a projector) is its own parameter. Keyword
+arguments of the constructor are the keys of the config block ``train: {options: ...}``.
 """
 
 from collections.abc import Sequence
@@ -92,10 +92,10 @@ class Reconstruction(nn.Module):
 class Equivariance(Reconstruction):
     """EQ-VAE (arXiv 2502.09509): a decoded transformed latent is the transformed image.
 
-    With ``probability`` the latent is shrunk to a side drawn from [1/4, 1) of its grid and turned by
-    90, 180 or 270 degrees, and decoded; the target is the image after the same transform. Else, with
-    ``prior_probability``, a plain step on the image shrunk to such a side (the paper's prior
-    preservation at low resolution); else a plain step. One draw per batch, as in the released code.
+    With ``probability`` the latent is shrunk to a side drawn from [1/4, 1) of its grid, turned by
+    90, 180 or 270 degrees and decoded; the target is the image after the same transform. Else, with
+    ``prior_probability``, a plain step on the image shrunk to such a side (the prior preservation
+    at low resolution of the released code); else a plain step. One draw per batch.
 
     Args:
         autoencoder: what is trained; its decoder must take grids of any side.
@@ -139,11 +139,11 @@ class Equivariance(Reconstruction):
 
 
 class ScaleEquivariance(Reconstruction):
-    """Scale equivariance (Diffusability, arXiv 2502.14831): a decoded shrunk latent is the shrunk image.
+    """Scale equivariance (Diffusability, arXiv 2502.14831): shrunk latents decode to shrunk images.
 
-    ``d(x, D(z)) + weight d(down_s x, D(down_s z)) + kl_weight KL``, s drawn from ``scales`` per step,
-    bilinear. The paper fine-tunes a trained autoencoder with it (``init``); the control arm is
-    :class:`Reconstruction` for as many steps from the same ``init``.
+    ``d(x, D(z)) + weight d(down_s x, D(down_s z)) + kl_weight KL``, s drawn from ``scales`` per
+    step, bilinear. The paper fine-tunes a trained autoencoder with it (``init``); the control arm
+    is :class:`Reconstruction` for as many steps from the same ``init``.
 
     Args:
         autoencoder: what is trained; its decoder must take grids of any side.
@@ -194,7 +194,8 @@ class Alignment(Reconstruction):
 
     Args:
         autoencoder: what is trained; its latent must be a grid.
-        teacher: has ``tokens(images) -> (N, T, D)`` of float images in [-1, 1], ``dim`` and ``grid``.
+        teacher: has ``tokens(images) -> (N, T, dim)`` of float images in [-1, 1], ``dim``, and
+            ``grid``, the side of its token grid.
         weight: weight of both parts.
         distance_margin: differences of cosines below this are free.
         cosine_margin: cosines above 1 - this are free.
@@ -272,7 +273,8 @@ class Masked(Reconstruction):
     other networks; that part is not here.)
 
     Args:
-        autoencoder: what is trained; its ``posterior`` must take ``hidden``, a bool mask (N, patches).
+        autoencoder: what is trained; its ``posterior`` must take ``hidden``, a bool mask
+            (N, patches).
         teacher: not used.
         ratio: least and greatest share of hidden patches.
         options: see :class:`Reconstruction`.

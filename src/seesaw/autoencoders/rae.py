@@ -22,9 +22,9 @@ MINI_DINO = "seesaw.mini.dino:PatchTransformer"
 class RAE(Autoencoder):
     """RAE (arXiv 2510.11690): tokens of a frozen encoder as latents, with a transformer decoder.
 
-    The encoder's tokens (N, T, D) become a grid (D, g, g), g^2 = T, normalised per channel with mean
-    and deviation over training images. Encoder weights and statistics are part of this model's own
-    weights file, so the file is enough to use it.
+    The encoder's tokens (N, T, D) become a grid (D, g, g), g^2 = T, normalised per channel with
+    mean and deviation over training images. Encoder weights and statistics are part of this model's
+    own weights file, so the file is enough to use it.
 
     Args:
         resolution: side of the images, in pixels.
@@ -129,7 +129,7 @@ def _measure(encoder: nn.Module, resolution: int) -> tuple[int, int]:
     grid = math.isqrt(tokens.shape[1]) if tokens.ndim == 3 else 0
     if not grid or grid**2 != tokens.shape[1] or resolution % grid:
         raise ValueError(
-            f"the RAE's encoder {type(encoder).__name__} returns {tuple(tokens.shape)} for an image "
-            f"of {resolution} pixels; it must return (1, g * g, D), where g divides the resolution"
+            f"the RAE's encoder {type(encoder).__name__} returns {tuple(tokens.shape)} for an "
+            f"image of {resolution} pixels; it must return (1, g * g, D), and g must divide that"
         )
     return tokens.shape[2], grid

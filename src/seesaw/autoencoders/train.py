@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seesaw.autoencoders.base import build_autoencoder
 from seesaw.autoencoders.weights import load_weights
@@ -74,7 +74,9 @@ def train_autoencoder(
     learner = build_objective(objective, autoencoder, teacher, options, seed).to(device)
     learner.train()
     parameters = [p for p in learner.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(
+        parameters, lr=lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
     generator = torch.Generator().manual_seed(seed)
     recent: list[dict[str, float]] = []
@@ -109,7 +111,11 @@ def train_autoencoder(
 
 
 def build_objective(
-    name: str, autoencoder: nn.Module, teacher: Network | None, options: Mapping[str, Any], seed: int
+    name: str,
+    autoencoder: nn.Module,
+    teacher: Network | None,
+    options: Mapping[str, Any],
+    seed: int,
 ) -> nn.Module:
     """The registered objective ``name`` for ``autoencoder``.
 
@@ -173,7 +179,7 @@ def _rows(n: int, steps: int, batch_size: int, seed: int) -> Iterator[np.ndarray
 
 
 def rate(step: int, steps: int) -> float:
-    """Share of the highest learning rate at ``step`` (from 0): linear warm-up, then a cosine to 0."""
+    """Share of the highest learning rate at ``step`` (from 0): linear warm-up, then a cosine."""
     warm = max(1, round(WARM_UP * steps))
     if step < warm:
         return (step + 1) / warm

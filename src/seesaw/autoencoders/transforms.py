@@ -5,10 +5,9 @@ from torch.nn import functional as F
 
 
 def rescale(grids: Tensor, side: int) -> Tensor:
-    """Grids ``(N, C, H, H)`` to ``(N, C, side, side)``: bilinear, no antialiasing, corners not aligned.
+    """Grids ``(N, C, H, H)`` to ``(N, C, side, side)``, bilinear (corners not aligned).
 
-    This is how both papers shrink images and latents (EQ-VAE's released code; "bilinear" in the
-    Diffusability paper).
+    So do EQ-VAE's released code and, as far as it is published, the Diffusability paper.
     """
     return F.interpolate(grids, size=(side, side), mode="bilinear", align_corners=False)
 

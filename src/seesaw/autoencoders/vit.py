@@ -54,5 +54,8 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
 
 
 def positions(length: int, dim: int) -> nn.Parameter:
-    """Learned position embeddings ``(1, length, dim)``, normal with deviation 0.02 at first."""
-    return nn.Parameter(torch.randn(1, length, dim) * 0.02)
+    """Learned position embeddings ``(1, length, dim)``, standard normal at first.
+
+    So large that they weigh as much as what a token says: attention then finds places early.
+    """
+    return nn.Parameter(torch.randn(1, length, dim))

@@ -29,14 +29,14 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no weights (a web page, a git-lfs pointer, cut short, ...), or its
+        ValueError: the file holds no weights (a web page, a git-lfs pointer, cut short), or its
             keys, shapes or dtypes are not those of ``module``; the first ten of each are named.
     """
     path = Path(path)
     if not isinstance(module, nn.Module):
         raise ValueError(
-            f"weights {path} were given for a {type(module).__name__}, which is no torch.nn.Module; "
-            "derive the class from torch.nn.Module, or let it read its weights itself and give none"
+            f"weights {path} were given for a {type(module).__name__}, which is no "
+            "torch.nn.Module; derive the class from that, or let it read its weights itself"
         )
     state = read_state(path)
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
@@ -92,9 +92,9 @@ def reject_what_is_no_weights_file(path: Path) -> None:
         raise ValueError(f"{path} is empty: its download failed; delete it and download it again")
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise ValueError(
-            f"{path} is a web page, not weights: the download got an error or login page. Delete it "
-            "and use the direct link of the file (on a model hub: 'resolve', not 'blob'; log in, "
-            "and accept the licence, if the model is gated)"
+            f"{path} is a web page, not weights: the download got an error or login page. Delete "
+            "it and use the direct link of the file (on a model hub: 'resolve', not 'blob'; log "
+            "in, and accept the licence, if the model is gated)"
         )
     if head.startswith(b"version https://git-lfs"):
         raise ValueError(
@@ -143,8 +143,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is not a whole safetensors file ({error}; it has {path.stat().st_size} bytes): "
-            "it was cut short or is something else; delete it and download it again"
+            f"{path} is not a whole safetensors file ({error}; it has {path.stat().st_size} "
+            "bytes): it was cut short or is something else; delete it and download it again"
         ) from error
 
 
@@ -166,13 +166,15 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict; save that")
     if _is_state(content):
         return dict(content)
-    inner = [key for key, value in content.items() if isinstance(value, Mapping) and _is_state(value)]
+    inner = [
+        key for key, value in content.items() if isinstance(value, Mapping) and _is_state(value)
+    ]
     if len(inner) == 1 and inner[0] in WRAPPERS:
         return dict(content[inner[0]])
     raise ValueError(
-        f"{path} holds {', '.join(map(repr, list(content)[:NAMED])) or 'nothing'}; which of them is "
-        f"the model's state dict is not clear (it is looked for in {' and '.join(WRAPPERS)}, where "
-        "that is the only one); save the one that you want alone, as safetensors"
+        f"{path} holds {', '.join(map(repr, list(content)[:NAMED])) or 'nothing'}; which of them "
+        f"is the model's state dict is not clear (it is looked for in {' and '.join(WRAPPERS)}, if "
+        "only one of the entries is one); save the one that you want alone, as safetensors"
     )
 
 

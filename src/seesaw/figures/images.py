@@ -280,7 +280,7 @@ def scenes(
     }
     columns = min(columns, n)
     size = min(1.05, (WIDTH - LABEL_WIDTH - MARGIN) / columns - 2 * GAP)
-    texts = [wrap(words, int(size * 72 / 3.1)) for words in captions or [""] * n]
+    texts = [wrap(words, int(size * 72 / 3.3)) for words in captions or [""] * n]
     section = 3 * (size + GAP) + LINE * (max(t.count("\n") for t in texts) + 1) + 0.16
     height = -(-n // columns) * section + MARGIN
     sheet = Sheet(height + (0.2 if len(classes) else 0))
@@ -311,7 +311,7 @@ def _legend(
 ) -> None:
     """A line of label names, each behind a square of its colour."""
     colors = label_colors(np.arange(len(names)).reshape(-1, 1, 1), palette)
-    widths = np.array([0.2 + 0.046 * len(name) for name in names])
+    widths = np.array([0.22 + 0.05 * len(name) for name in names])
     step = (WIDTH - LABEL_WIDTH - MARGIN) / max(1.0, widths.sum())
     starts = LABEL_WIDTH + np.concatenate([[0], np.cumsum(widths)]) * min(1.0, step)
     for name, color, x in zip(names, colors, starts):

@@ -1,6 +1,7 @@
 """One look for all figures: sizes, fonts, a colour and marker per group, axis labels, saving."""
 
 import functools
+import logging
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -57,6 +58,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's palette, without the yellow that vanishes on white."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it lists every glyph it embeds
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -165,7 +165,8 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
     The trace of the root comes from symmetric eigenvalue problems (or from singular values where
     both sets have fewer vectors than dimensions) instead of a matrix square root: same value,
-    faster, and exact where a covariance is singular.
+    faster, and right where a covariance is singular. Rounding is below 1e-6 of the covariances'
+    traces at worst (eigenvalues over ten decades), about 1e-14 where they are well conditioned.
 
     Raises:
         ValueError: different dimensions, or statistics that are not finite.
@@ -189,20 +190,20 @@ def _trace_of_root(a: Statistics, b: Statistics) -> float:
     root = a.rows if a.rows is not None else _root(a.covariance)
     product = root @ b.covariance @ root.T
     values = np.linalg.eigvalsh((product + product.T) / 2)
-    return float(np.sqrt(_above_rounding(values)).sum())
+    return float(np.sqrt(_above_rounding(values, 10)).sum())
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
     """``R`` (r, d) with ``R^T R`` = the covariance of rank r."""
     values, vectors = np.linalg.eigh(covariance)
-    values = _above_rounding(values)
+    values = _above_rounding(values, len(values))
     kept = values > 0
     return np.sqrt(values[kept])[:, None] * vectors[:, kept].T
 
 
-def _above_rounding(values: np.ndarray) -> np.ndarray:
+def _above_rounding(values: np.ndarray, factor: float) -> np.ndarray:
     """Eigenvalues with those at the level of rounding errors set to zero."""
-    limit = values.max(initial=0.0) * len(values) * np.finfo(np.float64).eps
+    limit = values.max(initial=0.0) * factor * np.finfo(np.float64).eps
     return np.where(values > limit, values, 0.0)
 
 

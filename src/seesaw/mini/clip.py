@@ -50,7 +50,7 @@ class TwoTowers(nn.Module):
         self.text = nn.Sequential(
             nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, DIM)
         )
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.log_scale = nn.Parameter(torch.tensor([math.log(10.0)]))
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Pixels in [-1, 1] ``(N, 3, H, W)`` to unit vectors."""

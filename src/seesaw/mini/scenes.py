@@ -126,6 +126,7 @@ class _Columns:
     def range(self, low: float, high: float, width: int | None = None) -> np.ndarray:
         """Floats in [low, high), ``(n,)`` or ``(n, width)``."""
         start, self.used = self.used, self.used + (width or 1)
+        assert self.used <= self.uniforms.shape[1], "more numbers per scene than were drawn"
         part = self.uniforms[:, start : self.used]
         part = low + (high - low) * (part if width else part[:, 0])
         return part.astype(np.float32)

@@ -61,7 +61,7 @@ def train(
     device: str = "cpu",
     batch_size: int = 32,
     lr: float = 6e-3,
-    matrix_lr: float = 1e-2,
+    matrix_lr: float = 4e-2,
 ) -> tuple[State, list[Score]]:
     """Train ``mini-segmentation`` on true labels and score it on the validation split.
 

@@ -56,7 +56,8 @@ BLOCK = 50
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch's random numbers follow ``seed`` inside the block and are as before after it."""
-    with torch.random.fork_rng():
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=list(gpus)):
         torch.manual_seed(seed)
         yield
 
@@ -72,7 +73,8 @@ class ConvNorm(nn.Module):
     Args:
         channels_in: channels that come in.
         channels_out: channels that go out.
-        kernel: side of the kernel, odd; padded so that stride 1 keeps the size.
+        kernel: side of the kernel; padded so that an odd one at stride 1 keeps the size and an even
+            one at stride 2 halves it.
         stride: stride.
         norm: False for the folded form that :func:`save_state` stores.
         act: whether a SiLU follows.
@@ -89,7 +91,9 @@ class ConvNorm(nn.Module):
         act: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=not norm)
+        self.conv = nn.Conv2d(
+            channels_in, channels_out, kernel, stride, (kernel - 1) // 2, bias=not norm
+        )
         self.norm = nn.BatchNorm2d(channels_out) if norm else None
         self.act = nn.SiLU() if act else nn.Identity()
 
@@ -224,6 +228,13 @@ def make_optimizers(
     return optimizers
 
 
+def _require_finite(loss: float, where: str) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"{where}: the loss is {loss}; lower the learning rate or check the training images"
+        )
+
+
 def fit(
     model: nn.Module,
     batches: Iterator[Any],
@@ -237,7 +248,6 @@ def fit(
     matrix_lr: float | None = None,
     weight_decay: float = 0.01,
     clip: float = 1.0,
-    after_step: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Train ``model`` in place with AdamW or Muon, warm-up and a cosine schedule.
 
@@ -254,7 +264,6 @@ def fit(
             (0.01 suits convolutions); ``None``: AdamW trains them too.
         weight_decay: of parameters with two or more axes.
         clip: largest gradient norm.
-        after_step: called with the step number after each step (a moving average, say).
 
     Returns:
         The loss of every step, float64 ``(steps,)``.
@@ -275,18 +284,12 @@ def fit(
                 group["lr"] = group["peak"] * learning_rate(step, steps)
             value = loss(next(batches))
             losses[step] = value.item()
-            if not math.isfinite(losses[step]):
-                raise FloatingPointError(
-                    f"{what}: the loss is {losses[step]} at step {step} of {steps}; lower the "
-                    f"learning rate (it was {lr:g}) or check the training images"
-                )
+            _require_finite(losses[step], f"{what}, step {step} of {steps}, learning rate {lr:g}")
             model.zero_grad(set_to_none=True)
             value.backward()
             nn.utils.clip_grad_norm_(parameters, clip)
             for optimizer in optimizers:
                 optimizer.step()
-            if after_step is not None:
-                after_step(step)
     model.eval()
     return losses
 
@@ -333,7 +336,8 @@ class MiniNetwork:
                 f"{type(self).__name__} needs weights; its rule train_network makes them"
             )
         self.device = torch.device(device)
-        model = load_state(self.build(), weights)
+        with seeded(0):
+            model = load_state(self.build(), weights)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.meta = {}
 
