@@ -2,9 +2,12 @@
 
 Everything is float64 and seeded, and does not depend on the order of the autoencoders. The pairs
 are few (6 to 33 in the papers), so the interval is a percentile bootstrap over autoencoders and p
-a permutation test, neither of which needs a normal distribution. Two limits to keep in mind: the
-percentile interval is somewhat too narrow below about 10 pairs, and has no width where the
-correlation is perfect; and variants of one model are not independent autoencoders.
+a permutation test, neither of which needs a normal distribution.
+
+Limits: on simulated normal pairs with correlation 0 to 0.97 the 95% interval covers the truth in
+95-99% (Spearman) and 88-92% (Pearson) of the cases at n = 10, 95-98% and 92-94% at n = 33; at n = 6
+and a correlation of 0.9 or more in 69-86%, since it has no width where the observed correlation is
+perfect. Variants of one model are not independent autoencoders.
 """
 
 import itertools

@@ -29,6 +29,7 @@ from seesaw.registry import (
 )
 
 PACKAGE = "seesaw"
+REGISTRY = "seesaw.registry"
 STAGE_MODULES = {
     "data": "seesaw.data.pack",
     "autoencoders": "seesaw.autoencoders.train",
@@ -67,44 +68,45 @@ def family_version(family: str) -> str:
 
 
 @cache
-def code_hash(module: str, package: str = PACKAGE) -> str:
+def code_hash(module: str, package: str = PACKAGE, without: str | None = None) -> str:
     """Hash of the code that ``module`` reaches inside ``package`` by import statements.
 
-    Comments and blank lines do not count. Imports by name at run time are not seen.
+    Comments and blank lines do not count. Imports by name at run time are not seen, nor is what
+    only the module ``without`` imports.
     """
     digest = hashlib.sha256()
-    for name, path in sorted(_closure(module, package).items()):
+    for name, path in sorted(_closure(module, package, without).items()):
         tree = ast.dump(ast.parse(path.read_bytes()))
         digest.update(f"{name}\0{hashlib.sha256(tree.encode()).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def record() -> dict[str, list[str]]:
-    """Every versioned entry -> [version, hash of the code it reaches]."""
+    """Every versioned entry -> [version, hash of the code it reaches].
+
+    The registry itself is left out: names and versions, not code that computes.
+    """
     rows: dict[str, list[str]] = {}
     for stage, module in STAGE_MODULES.items():
-        rows[f"stage {stage}"] = [STAGES[stage], code_hash(module)]
+        rows[f"stage {stage}"] = [STAGES[stage], code_hash(module, without=REGISTRY)]
     registries = (METRICS, NETWORKS, FAMILIES, OBJECTIVES, SOURCES, CROPS, INTERPOLATIONS)
     for registry in registries:
         for name, entry in registry.entries.items():
             module = entry.target.partition(":")[0]
-            rows[f"{registry.what} {name}"] = [entry.version, code_hash(module)]
+            rows[f"{registry.what} {name}"] = [entry.version, code_hash(module, without=REGISTRY)]
     return rows
 
 
-def _closure(module: str, package: str) -> dict[str, Path]:
+def _closure(module: str, package: str, without: str | None) -> dict[str, Path]:
     found: dict[str, Path] = {}
     todo = [module, *_parents(module)]
     while todo:
         name = todo.pop()
         path = _source(name)
-        if name in found or path is None:
+        if name in found or name == without or path is None:
             continue
         found[name] = path
-        # the registry is a list of names and versions, not code that computes
-        if name != "seesaw.registry":
-            todo += _imports(path, name, package)
-    found.pop("seesaw.registry", None)
+        todo += _imports(path, name, package)
     return found
 
 

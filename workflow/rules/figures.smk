@@ -15,7 +15,7 @@ rule figure2:
     conda:
         "../../envs/tables.yaml"
     params:
-        code=code_hash("seesaw.figures"),
+        code=code_hash("seesaw.figures.correlation"),
     script:
         "../scripts/figure2.py"
 
@@ -37,13 +37,13 @@ rule figure3:
     conda:
         "../../envs/tables.yaml"
     params:
-        code=code_hash("seesaw.figures"),
+        code=code_hash("seesaw.figures.scatter"),
     script:
         "../scripts/figure3.py"
 
 
 rule figure5:
-    """Seesaw Figures 5-9: every metric against Canny drift."""
+    """Seesaw Figure 5: every metric against Canny drift."""
     input:
         scores="<results>/tables/scores.csv",
     output:
@@ -59,13 +59,13 @@ rule figure5:
     conda:
         "../../envs/tables.yaml"
     params:
-        code=code_hash("seesaw.figures"),
+        code=code_hash("seesaw.figures.sweeps"),
     script:
         "../scripts/figure5.py"
 
 
 rule figure6:
-    """Seesaw Figures 5-9: every metric against depth drift."""
+    """Seesaw Figure 6: every metric against depth drift."""
     input:
         scores="<results>/tables/scores.csv",
     output:
@@ -81,13 +81,13 @@ rule figure6:
     conda:
         "../../envs/tables.yaml"
     params:
-        code=code_hash("seesaw.figures"),
+        code=code_hash("seesaw.figures.sweeps"),
     script:
         "../scripts/figure6.py"
 
 
 rule figure7:
-    """Seesaw Figures 5-9: every metric against segmentation drift."""
+    """Seesaw Figure 7: every metric against segmentation drift."""
     input:
         scores="<results>/tables/scores.csv",
     output:
@@ -103,13 +103,13 @@ rule figure7:
     conda:
         "../../envs/tables.yaml"
     params:
-        code=code_hash("seesaw.figures"),
+        code=code_hash("seesaw.figures.sweeps"),
     script:
         "../scripts/figure7.py"
 
 
 rule figure8:
-    """Seesaw Figures 5-9: every metric against identity and Face@R."""
+    """Seesaw Figure 8: every metric against identity and Face@R."""
     input:
         scores="<results>/tables/scores.csv",
     output:
@@ -125,13 +125,13 @@ rule figure8:
     conda:
         "../../envs/tables.yaml"
     params:
-        code=code_hash("seesaw.figures"),
+        code=code_hash("seesaw.figures.sweeps"),
     script:
         "../scripts/figure8.py"
 
 
 rule figure9:
-    """Seesaw Figures 5-9: every metric against CLIP and DINO similarity."""
+    """Seesaw Figure 9: every metric against CLIP and DINO similarity."""
     input:
         scores="<results>/tables/scores.csv",
     output:
@@ -147,7 +147,7 @@ rule figure9:
     conda:
         "../../envs/tables.yaml"
     params:
-        code=code_hash("seesaw.figures"),
+        code=code_hash("seesaw.figures.sweeps"),
     script:
         "../scripts/figure9.py"
 

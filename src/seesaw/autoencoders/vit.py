@@ -8,7 +8,8 @@ from torch.nn import functional as F
 class Block(nn.Module):
     """Pre-norm transformer block: self-attention, then a two-layer GELU perceptron.
 
-    The perceptron's last layer starts at zero, so at first a block only mixes tokens.
+    At first queries and keys are made by the same matrix, so that tokens attend to tokens like
+    themselves (those at the same place), and the perceptron's last layer is zero.
 
     Args:
         dim: channels of a token.
@@ -28,6 +29,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
+        for part in (*self.qkv.weight.data.split(dim), self.out.weight):
+            nn.init.xavier_uniform_(part)
+        self.qkv.weight.data[dim : 2 * dim] = self.qkv.weight.data[:dim]
         nn.init.zeros_(self.fc2.weight)
         nn.init.zeros_(self.fc2.bias)
 
