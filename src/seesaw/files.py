@@ -71,7 +71,7 @@ def write_tensors(
     """Write numpy arrays as one safetensors file."""
     from safetensors.numpy import save_file
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     with atomic(path) as temporary:
         save_file(arrays, temporary, metadata=dict(metadata or {}))
 

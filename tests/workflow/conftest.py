@@ -40,8 +40,6 @@ def planned(printed):
         elif rule and (match := re.match(r"\s+wildcards: (.*)$", line)):
             jobs.append((rule, ", ".join(w.split("=", 1)[1] for w in match[1].split(", "))))
             rule = None
-        elif line.startswith("Job stats") or line.startswith("Reasons:"):
-            break
     if rule:
         jobs.append((rule, ""))
     return sorted(set(job for job in jobs if job[0] != "all"))
