@@ -72,31 +72,9 @@ def train_autoencoder(
     """
     autoencoder = _build(family, config, images, seed, device, init, teacher)
     learner = build_objective(objective, autoencoder, teacher, options, seed).to(device)
-    learner.train()
-    parameters = [p for p in learner.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
-    generator = torch.Generator().manual_seed(seed)
-    recent: list[dict[str, float]] = []
-    start = time.monotonic()
     batches = image_batches(images, steps=steps, batch_size=batch_size, seed=seed)
-    for step, batch in enumerate(progress(batches, total=steps, what=f"training {what}")):
-        pixels = torch.from_numpy(batch).to(device).float() / 127.5 - 1
-        losses = learner(pixels.contiguous(memory_format=torch.channels_last), generator)
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        if not math.isfinite(values["loss"]):
-            raise ValueError(
-                f"training {what}: the loss is {values['loss']} at step {step} of {steps} (parts: "
-                f"{values}); lower 'lr' (now {lr}) or the weights of the objective's terms"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        recent = [*recent[-(LAST_STEPS - 1) :], values]
+    start = time.monotonic()
+    recent = _minimise(learner, batches, steps=steps, lr=lr, seed=seed, what=f"training {what}")
     seconds = time.monotonic() - start
     summary = {
         "steps": steps,
@@ -108,6 +86,43 @@ def train_autoencoder(
         "losses": {name: float(np.mean([v[name] for v in recent])) for name in recent[-1]},
     }
     return autoencoder.eval().requires_grad_(False), summary
+
+
+def _minimise(
+    learner: nn.Module,
+    batches: Iterator[np.ndarray],
+    *,
+    steps: int,
+    lr: float,
+    seed: int,
+    what: str,
+) -> list[dict[str, float]]:
+    """Take the steps; return the losses of the last 20."""
+    learner.train()
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    device = parameters[0].device
+    optimiser = torch.optim.AdamW(
+        parameters, lr=lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
+    generator = torch.Generator().manual_seed(seed)
+    recent: list[dict[str, float]] = []
+    for step, batch in enumerate(progress(batches, total=steps, what=what)):
+        pixels = torch.from_numpy(batch).to(device).float() / 127.5 - 1
+        losses = learner(pixels.contiguous(memory_format=torch.channels_last), generator)
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        if not math.isfinite(values["loss"]):
+            raise ValueError(
+                f"{what}: the loss is {values['loss']} at step {step} of {steps} ({values}); "
+                f"lower 'lr' (now {lr}) or the weights of the objective's terms"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        recent = [*recent[-(LAST_STEPS - 1) :], values]
+    return recent
 
 
 def build_objective(
