@@ -1,4 +1,4 @@
-"""Draw the rule graph of the mini world: ``python docs/rulegraph.py`` -> docs/rulegraph.png, .svg."""
+"""Draw the rule graph of the mini world: ``python docs/rulegraph.py`` -> rulegraph.png, .svg."""
 
 import re
 import subprocess

@@ -42,7 +42,7 @@ def planned(printed):
             rule = None
     if rule:
         jobs.append((rule, ""))
-    return sorted(set(job for job in jobs if job[0] != "all"))
+    return sorted({job for job in jobs if job[0] != "all"})
 
 
 def plan(config, *words):

@@ -118,19 +118,20 @@ MISTAKES = {
     ),
     "init": (change(["autoencoders", 0, "train", "init"], "nobody"), "unknown autoencoder"),
     "init in a circle": (
-        lambda config: change(["autoencoders", 0, "train", "init"], config["autoencoders"][0]["name"])(
-            config
-        ),
+        change(["autoencoders", 0, "train", "init"], "kl-f4c4"),
         "'init' runs in a circle",
     ),
-    "split": (change(["data", "evaluation"], "vall"), r"unknown split 'vall'. Did you mean 'val'\?"),
+    "split": (change(["data", "evaluation"], "vall"), "unknown split 'vall'. Did you mean 'val'"),
     "source": (
         change(["data", "splits", "val", "source"], "fodler"),
         r"unknown image source 'fodler'. Did you mean 'folder'\?",
     ),
     "crop": (change(["data", "crop"], "center"), "unknown crop 'center'"),
     "no training split": (
-        lambda config: (drop("data", "splits", "train")(config), change(["data", "reference"], "val")(config)),
+        lambda config: (
+            drop("data", "splits", "train")(config),
+            change(["data", "reference"], "val")(config),
+        ),
         "is trained on the split 'train', which is not there",
     ),
     "ifid without neighbours": (drop("neighbours"), "iFID needs the block 'neighbours'"),
@@ -139,7 +140,10 @@ MISTAKES = {
         change(["ifid", "default", "references"], 77),
         "needs 77 in neighbours.references",
     ),
-    "interpolation": (change(["ifid", "default", "interpolation"], "sperp"), "unknown interpolation"),
+    "interpolation": (
+        change(["ifid", "default", "interpolation"], "sperp"),
+        "unknown interpolation 'sperp'. Did you mean 'slerp'",
+    ),
 }
 
 

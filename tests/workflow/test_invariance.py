@@ -9,13 +9,17 @@ from .conftest import SMOKE, snakemake
 
 @pytest.fixture(scope="module")
 def other(smoke, tmp_path_factory):
-    """The smoke world's weights measured with other shards, batches, parts and one core."""
+    """Two autoencoders of the smoke world, measured with other shards, batches, parts, cores."""
     import yaml
 
     folder = tmp_path_factory.mktemp("other")
     config = yaml.safe_load(SMOKE.read_text())
     config["pathvars"]["results"] = str(folder / "results")
     config["data"]["shard_size"] = 77
+    config["autoencoders"] = [config["autoencoders"][0], config["autoencoders"][-1]]
+    for left_out in ("depth", "dino"):  # to save time
+        config["networks"].pop(left_out)
+        config["metrics"].remove(left_out)
     config["neighbours"]["parts"] = 3
     for entry in config["autoencoders"]:
         del entry["train"]
@@ -42,8 +46,9 @@ def other(smoke, tmp_path_factory):
 
 def test_the_same_scores(other):
     changed, plain = (t.set_index(["autoencoder", "metric", "variant"]) for t in other)
-    assert set(changed.index) == set(plain.index)
-    changed = changed.loc[plain.index]
+    assert set(changed.index) < set(plain.index)
+    assert len(changed) > 40
+    plain = plain.loc[changed.index]
     np.testing.assert_array_equal(changed["n"], plain["n"])
     difference = (changed["value"] - plain["value"]).abs() / plain["value"].abs().clip(lower=1)
     assert difference.max() < 1e-5, difference.sort_values().tail(10)
@@ -51,4 +56,4 @@ def test_the_same_scores(other):
 
 def test_most_of_them_to_the_last_bit(other):
     changed, plain = (t.set_index(["autoencoder", "metric", "variant"])["value"] for t in other)
-    assert (changed.loc[plain.index] == plain).mean() > 0.5
+    assert (changed == plain.loc[changed.index]).mean() > 0.5

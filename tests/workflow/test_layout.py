@@ -54,7 +54,7 @@ def test_every_script_belongs_to_a_rule():
     assert scripts == set(RULES)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "workflow/scripts").glob("*.py")))
+@pytest.mark.parametrize("name", sorted(RULES))
 def test_scripts_adapt(name):
     text = (ROOT / f"workflow/scripts/{name}.py").read_text()
     assert len(text.splitlines()) <= 50
@@ -86,7 +86,13 @@ def test_a_stage_has_one_name(stage):
     [
         (registry, name)
         for registry in (
-            METRICS, NETWORKS, FAMILIES, OBJECTIVES, SOURCES, CROPS, INTERPOLATIONS
+            METRICS,
+            NETWORKS,
+            FAMILIES,
+            OBJECTIVES,
+            SOURCES,
+            CROPS,
+            INTERPOLATIONS,
         )  # fmt: skip
         for name in registry
     ],
@@ -163,3 +169,11 @@ def test_the_registry_and_the_plan_import_no_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_generated_pages_are_up_to_date(monkeypatch):
+    from seesaw.docs import pages
+
+    monkeypatch.chdir(ROOT)
+    for page, text in pages().items():
+        assert page.read_text() == text, "run: python -m seesaw.docs"

@@ -92,7 +92,7 @@ def test_what_loses_nothing_is_called_perfect(scores):
     assert perfect["psnr", ""] == 100
     assert perfect["ssim", ""] == pytest.approx(1, abs=1e-12)
     for metric in ("lpips", "rfid", "canny"):
-        assert perfect[metric, ""] == pytest.approx(0, abs=1e-9), metric
+        assert perfect[metric, ""] == pytest.approx(0, abs=1e-6), metric
     assert perfect["canny", "shuffled"] > 0.05
 
 
@@ -151,10 +151,13 @@ def test_bad_autoencoders_get_words_and_leave_nothing(run, smoke, tmp_path):
     from safetensors.torch import save_file
 
     save_file({"encoder.conv_in.weight": torch.zeros(2, 2)}, small)
-    kl = {"config": {"resolution": 64, "patch": 4, "widths": [16], "latent_channels": 4}}
+    kl = {"config": {"resolution": 64, "patch": 4, "widths": [16], "norm_groups": 4}}
     cases = [
         (one("broken", "own_autoencoder:Broken"), "NaN or infinity in the reconstruction"),
-        (one("wrong", "own_autoencoder:Halve", config={"resolution": 32}), "takes images of 32 x 32"),
+        (
+            one("size", "own_autoencoder:Halve", config={"resolution": 32}),
+            "takes images of 32 x 32",
+        ),
         (one("page", "diffusers-kl", weights=str(page), **kl), "HTML"),
         (one("small", "diffusers-kl", weights=str(small), **kl), "missing"),
         (one("nobody", "own_autoencoder:Nobody"), "unknown object in module own_autoencoder"),
@@ -194,7 +197,7 @@ def test_bad_folders_get_words_and_leave_nothing(smoke, tmp_path, prepare, words
     target = tmp_path / "results/data/val/manifest.json"
     printed = failing(smoke, tmp_path, target=[target])
     assert words in printed, printed[-3000:]
-    assert str(tmp_path / "val") in printed
+    assert str(tmp_path) in printed
     assert not target.exists()
 
 

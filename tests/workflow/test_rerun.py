@@ -1,11 +1,9 @@
-"""Reruns rebuild what changed and nothing else: exact job lists of dry-runs over the smoke world."""
+"""Reruns rebuild what changed and nothing else: exact job lists over the smoke world."""
 
 import copy
 import os
 import sys
-from pathlib import Path
 
-import pytest
 import yaml
 
 from .conftest import ROOT, SMOKE, plan, planned
@@ -135,11 +133,9 @@ def test_a_bumped_detector_reruns_its_conditions_and_their_metrics(smoke):
     )
 
 
-
 def test_one_artifact_can_be_asked_for(smoke, tmp_path, config_with):
     fresh = config_with(lambda c: c.update(pathvars={"results": str(tmp_path / "results")}))
     wanted = str(tmp_path / "results/tables/table5.csv")
     rules = {rule for rule, _ in plan(fresh, wanted)}
     assert "table5" in rules
     assert not rules & {"figure2", "report", "gallery", "scenes"}
-

@@ -215,7 +215,9 @@ def get_all_scores(wildcards):
 
 
 def get_quality(wildcards):
-    trained = [n for n in PLAYERS if NETWORKS[n].trainer and "weights" not in PLAYERS[n]]
+    trained = [
+        n for n in PLAYERS if NETWORKS[n].trainer and "weights" not in PLAYERS[n]
+    ]
     return expand("<results>/networks/{network}/quality.json", network=trained)
 
 
