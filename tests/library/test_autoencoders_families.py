@@ -133,8 +133,8 @@ def test_weights_round_trip_through_load_autoencoder(name, autoencoder, images, 
     assert not again.training
     assert not any(parameter.requires_grad for parameter in again.parameters())
     latents = autoencoder.encode(images)
-    assert torch.equal(again.encode(images), latents)
-    assert torch.equal(again.decode(latents), autoencoder.decode(latents))
+    torch.testing.assert_close(again.encode(images), latents)
+    torch.testing.assert_close(again.decode(latents), autoencoder.decode(latents))
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_official_config_reproduces_diffusers(tmp_path, images, attention):
     )
     with torch.no_grad():
         distribution = reference.encode(images).latent_dist
-        assert torch.equal(autoencoder.encode(images), distribution.mode())
-        assert torch.equal(
+        torch.testing.assert_close(autoencoder.encode(images), distribution.mode())
+        torch.testing.assert_close(
             autoencoder.decode(distribution.mode()), reference.decode(distribution.mode()).sample
         )
         noise = torch.ones_like(distribution.mean)
@@ -212,7 +212,9 @@ def test_attention_keys_of_older_diffusers_files(tmp_path, images, convolutions)
         "diffusers-kl", tmp_path / "old.bin", {"resolution": 32, "official": official}
     )
     with torch.no_grad():
-        assert torch.equal(autoencoder.encode(images), reference.encode(images).latent_dist.mode())
+        torch.testing.assert_close(
+            autoencoder.encode(images), reference.encode(images).latent_dist.mode()
+        )
 
 
 def test_sd_vae_layout_has_the_published_size():

@@ -165,12 +165,14 @@ def test_errors_in_words(tmp_path, world, changes, words):
 def stream(queries, references, distance, k, block):
     top = TopK(len(queries), k)
     for start in range(0, len(references), block):
+        rows = len(references[start : start + block])
         offer(
-            top,
+            {"all": top},
             queries=queries,
             first_query=0,
             references=references[start : start + block],
-            reference_index=np.arange(start, min(start + block, len(references))),
+            reference_index=np.arange(start, start + rows),
+            members={"all": np.arange(rows)},
             distance=distance,
         )
     return top

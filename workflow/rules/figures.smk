@@ -12,6 +12,8 @@ rule figure2:
         csv="<results>/figures/figure2.csv",
     log:
         "<results>/logs/figure2.log",
+    benchmark:
+        "<results>/benchmarks/figure2/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -34,6 +36,8 @@ rule figure3:
         csv="<results>/figures/figure3.csv",
     log:
         "<results>/logs/figure3.log",
+    benchmark:
+        "<results>/benchmarks/figure3/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -56,6 +60,8 @@ rule figure5:
         csv="<results>/figures/figure5.csv",
     log:
         "<results>/logs/figure5.log",
+    benchmark:
+        "<results>/benchmarks/figure5/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -78,6 +84,8 @@ rule figure6:
         csv="<results>/figures/figure6.csv",
     log:
         "<results>/logs/figure6.log",
+    benchmark:
+        "<results>/benchmarks/figure6/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -100,6 +108,8 @@ rule figure7:
         csv="<results>/figures/figure7.csv",
     log:
         "<results>/logs/figure7.log",
+    benchmark:
+        "<results>/benchmarks/figure7/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -122,6 +132,8 @@ rule figure8:
         csv="<results>/figures/figure8.csv",
     log:
         "<results>/logs/figure8.log",
+    benchmark:
+        "<results>/benchmarks/figure8/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -144,6 +156,8 @@ rule figure9:
         csv="<results>/figures/figure9.csv",
     log:
         "<results>/logs/figure9.log",
+    benchmark:
+        "<results>/benchmarks/figure9/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -169,6 +183,8 @@ rule ifid_figure5:
         csv="<results>/figures/ifid_figure5.csv",
     log:
         "<results>/logs/ifid_figure5.log",
+    benchmark:
+        "<results>/benchmarks/ifid_figure5/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -199,6 +215,8 @@ rule autoencoder_grid:
         csv="<results>/figures/autoencoder_grid.csv",
     log:
         "<results>/logs/autoencoder_grid.log",
+    benchmark:
+        "<results>/benchmarks/autoencoder_grid/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -225,6 +243,8 @@ rule scenes:
         csv="<results>/figures/scenes.csv",
     log:
         "<results>/logs/scenes.log",
+    benchmark:
+        "<results>/benchmarks/scenes/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -258,6 +278,8 @@ rule gallery:
         csv="<results>/figures/gallery/{autoencoder}.csv",
     log:
         "<results>/logs/gallery/{autoencoder}.log",
+    benchmark:
+        "<results>/benchmarks/gallery/{autoencoder}.tsv"
     conda:
         "../../envs/tables.yaml"
     params:

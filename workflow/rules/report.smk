@@ -10,6 +10,8 @@ rule report:
         page="<results>/report/index.html",
     log:
         "<results>/logs/report.log",
+    benchmark:
+        "<results>/benchmarks/report/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:

@@ -10,6 +10,8 @@ rule table2:
         ),
     log:
         "<results>/logs/table2.log",
+    benchmark:
+        "<results>/benchmarks/table2/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -30,6 +32,8 @@ rule table5:
         ),
     log:
         "<results>/logs/table5.log",
+    benchmark:
+        "<results>/benchmarks/table5/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -50,6 +54,8 @@ rule ifid_table4:
         ),
     log:
         "<results>/logs/ifid_table4.log",
+    benchmark:
+        "<results>/benchmarks/ifid_table4/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -70,6 +76,8 @@ rule ifid_table5:
         ),
     log:
         "<results>/logs/ifid_table5.log",
+    benchmark:
+        "<results>/benchmarks/ifid_table5/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -90,6 +98,8 @@ rule correlations:
         ),
     log:
         "<results>/logs/correlations.log",
+    benchmark:
+        "<results>/benchmarks/correlations/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:
@@ -110,6 +120,8 @@ rule network_quality:
         ),
     log:
         "<results>/logs/network_quality.log",
+    benchmark:
+        "<results>/benchmarks/network_quality/all.tsv"
     conda:
         "../../envs/tables.yaml"
     params:

@@ -115,6 +115,8 @@ def load_autoencoder(
             )
     if isinstance(autoencoder, nn.Module):
         autoencoder.eval().requires_grad_(False).to(device)
+        if all(parameter.ndim != 5 for parameter in autoencoder.parameters()):
+            autoencoder.to(memory_format=torch.channels_last)
     return autoencoder
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seesaw.files import write_parquet
+from seesaw.files import atomic
 from seesaw.metrics import Measured, Options
 from seesaw.networks import load_network
 from seesaw.registry import METRICS, NETWORKS, ROLES, MetricEntry
@@ -136,10 +136,12 @@ def scores_of(
 
 def write_images(path: str | Path, measured: Measured, ids: Sequence[str]) -> None:
     """Write the per-image table: ``id`` and float64 columns, empty where an image has no value."""
-    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
 
     columns = {
-        name: np.ma.filled(np.ma.asarray(column, np.float64), np.nan)
+        name: pa.array(np.ma.getdata(column).astype(np.float64), mask=np.ma.getmaskarray(column))
         for name, column in measured.per_image.items()
     }
-    write_parquet(path, pd.DataFrame({"id": pd.Series(list(ids), dtype="str"), **columns}))
+    with atomic(path) as temporary:
+        parquet.write_table(pa.table({"id": pa.array(ids, pa.string()), **columns}), temporary)

@@ -9,8 +9,9 @@ Costs follow the official iFID code (tongdaxu/Making-rFID-Predictive-of-Diffusio
 commit bac6ede): squared L2, or minus the cosine of the flattened latents.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 DISTANCES = ("l2", "cosine")
 QUERY_BYTES = 4 << 30  # queries on the device at a time, at most
+BLOCK = 1024  # reference latents compared at a time
+PAIR_VALUES = 1 << 27  # numbers of candidate pairs measured at a time
 
 
 def reference_ranks(ids: Sequence[str], seed: int) -> np.ndarray:
@@ -115,38 +118,67 @@ def approximate_costs(queries: Tensor, references: Tensor, distance: str) -> tup
 
 
 def offer(
-    top: TopK,
+    tops: Mapping[int | str, TopK],
     *,
     queries: Tensor,
     first_query: int,
     references: Tensor,
     reference_index: np.ndarray,
+    members: Mapping[int | str, np.ndarray],
     distance: str,
     forbidden: np.ndarray | None = None,
 ) -> None:
     """Offer a block of references to a block of queries.
 
     Args:
-        top: the running top-K of all queries.
+        tops: the running top-K of all queries, per size of the reference set.
         queries: flattened latents ``(Q, D)``, float32.
-        first_query: row in ``top`` of the first of them.
+        first_query: row in ``tops`` of the first of them.
         references: flattened latents ``(R, D)``, float32.
         reference_index: their indices in the reference split ``(R,)``.
+        members: per size, which rows of ``references`` belong to that reference set.
         distance: ``"l2"`` or ``"cosine"``.
         forbidden: pairs ``(P, 2)`` of (row of queries, row of references) that may not match.
     """
     rough, bound = approximate_costs(queries, references, distance)
     if forbidden is not None and len(forbidden):
         rough[forbidden[:, 0], forbidden[:, 1]] = torch.inf
-    worst = torch.from_numpy(top.cost[first_query : first_query + len(queries), -1])
-    limit = torch.minimum(
-        worst.to(rough.device, rough.dtype)[:, None],
-        rough.kthvalue(min(top.k, rough.shape[1]), dim=1, keepdim=True).values + bound,
-    )
-    query_row, reference_row = torch.nonzero(
-        (rough <= limit + bound) & torch.isfinite(rough), as_tuple=True
-    )
-    step = max(1, (1 << 28) // max(queries.shape[1], 1))
+    for size, top in tops.items():
+        member = torch.from_numpy(members[size]).to(rough.device)
+        if not len(member):
+            continue
+        costs = rough if len(member) == rough.shape[1] else rough[:, member]
+        worst = torch.from_numpy(top.cost[first_query : first_query + len(queries), -1])
+        limit = worst.to(rough.device, rough.dtype)[:, None]
+        if torch.isinf(limit).any():
+            best = costs.kthvalue(min(top.k, costs.shape[1]), dim=1, keepdim=True).values
+            limit = torch.minimum(limit, best + bound)
+        near = (costs <= limit + bound) & torch.isfinite(costs)
+        query_row, column = torch.nonzero(near, as_tuple=True)
+        _measure(
+            top,
+            queries,
+            first_query,
+            references,
+            member[column],
+            query_row,
+            distance,
+            reference_index,
+        )
+
+
+def _measure(
+    top: TopK,
+    queries: Tensor,
+    first_query: int,
+    references: Tensor,
+    reference_row: Tensor,
+    query_row: Tensor,
+    distance: str,
+    reference_index: np.ndarray,
+) -> None:
+    """Measure candidate pairs in float64 and add them."""
+    step = max(1, PAIR_VALUES // queries.shape[1])
     for start in range(0, len(query_row), step):
         q, r = query_row[start : start + step], reference_row[start : start + step]
         cost, msd = exact_costs(queries[q], references[r], distance)
@@ -207,48 +239,55 @@ def find_neighbours(
             raise unknown("distance", distance, DISTANCES)
     autoencoder = load_autoencoder(family, weights, config, device=device)
     ranks = reference_ranks(pool.ids, seed)
-    index_of = {image_id: index for index, image_id in enumerate(pool.ids)}
-    rows_of = {image_id: row for row, image_id in enumerate(queries.ids)} if exclude_self else {}
-    tops = {(d, s): TopK(len(queries), k) for d in distances for s in sizes}
+    row_of = {image_id: row for row, image_id in enumerate(queries.ids)} if exclude_self else {}
+    tops = {d: {size: TopK(len(queries), k) for size in sizes} for d in distances}
     latents = torch.from_numpy(queries.load("latents")).flatten(1)
     chunk = max(1, QUERY_BYTES // (4 * latents.shape[1]))
-    mine = range(part, len(pool.shards), parts)
-    batches = progress(
-        pool.batches(["images"], batch_size, shards=mine),
-        total=sum(-(-pool.shards[i]["n"] // batch_size) for i in mine),
-        what=f"neighbours among {len(pool)} references, part {part + 1} of {parts}",
-        unit="batche",
-    )
+    encode = partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device)
     with torch.inference_mode():
-        for batch in batches:
-            index = np.array([index_of[image_id] for image_id in batch.ids])
-            encoded = encode_batch(
-                autoencoder,
-                batch["images"],
-                batch.ids,
-                posterior=posterior,
-                seed=seed,
-                device=device,
-            ).flatten(1)
-            own = np.array(
-                [(rows_of[i], row) for row, i in enumerate(batch.ids) if i in rows_of], np.int64
-            ).reshape(-1, 2)
+        for ids, index, encoded in _encoded(
+            pool, range(part, len(pool.shards), parts), batch_size, encode
+        ):
+            members = {size: np.flatnonzero(ranks[index] < limits[size]) for size in sizes}
+            own = [(row_of[i], row) for row, i in enumerate(ids) if i in row_of]
             for first in range(0, len(latents), chunk):
                 block = latents[first : first + chunk].to(device)
-                for (distance, size), top in tops.items():
-                    member = np.flatnonzero(ranks[index] < limits[size])
-                    if not len(member):
-                        continue
+                pairs = [(q - first, r) for q, r in own if first <= q < first + len(block)]
+                for distance in distances:
                     offer(
-                        top,
+                        tops[distance],
                         queries=block,
                         first_query=first,
-                        references=encoded[torch.from_numpy(member).to(device)],
-                        reference_index=index[member],
+                        references=encoded,
+                        reference_index=index,
+                        members=members,
                         distance=distance,
-                        forbidden=_forbidden(own, member, first, len(block)),
+                        forbidden=np.array(pairs, np.int64).reshape(-1, 2),
                     )
     write_neighbours(output, tops, queries.ids, pool.ids)
+
+
+def _encoded(
+    pool: Shards, shards: Sequence[int], batch_size: int, encode: Callable[..., Tensor]
+) -> Iterator[tuple[list[str], np.ndarray, Tensor]]:
+    """Reference latents in blocks of about BLOCK: ids, indices in the split, ``(R, D)`` float32."""
+    index_of = {image_id: index for index, image_id in enumerate(pool.ids)}
+    batches = progress(
+        pool.batches(["images"], batch_size, shards=shards),
+        total=sum(-(-pool.shards[shard]["n"] // batch_size) for shard in shards),
+        what=f"encoding {sum(pool.shards[shard]['n'] for shard in shards)} references",
+        unit="batche",
+    )
+    ids: list[str] = []
+    parts: list[Tensor] = []
+    for batch in batches:
+        ids += batch.ids
+        parts.append(encode(batch["images"], batch.ids).flatten(1))
+        if len(ids) >= BLOCK:
+            yield ids, np.array([index_of[i] for i in ids]), torch.cat(parts)
+            ids, parts = [], []
+    if ids:
+        yield ids, np.array([index_of[i] for i in ids]), torch.cat(parts)
 
 
 def _check_sizes(
@@ -267,10 +306,3 @@ def _check_sizes(
                 "needed; lower neighbours.k or use more references"
             )
     return limits
-
-
-def _forbidden(own: np.ndarray, member: np.ndarray, first: int, count: int) -> np.ndarray:
-    """Pairs of ``own`` (query row, batch row) in terms of this block's rows and ``member``'s."""
-    inside = (own[:, 0] >= first) & (own[:, 0] < first + count) & np.isin(own[:, 1], member)
-    pairs = own[inside]
-    return np.stack([pairs[:, 0] - first, np.searchsorted(member, pairs[:, 1])], axis=1)

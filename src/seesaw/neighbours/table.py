@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 def write_neighbours(
     output: str | Path,
-    tops: Mapping[tuple[str, int | str], "TopK"],
+    tops: Mapping[str, Mapping[int | str, "TopK"]],
     query_ids: Sequence[str],
     reference_ids: Sequence[str],
 ) -> None:
     """Write the neighbours that were found, one row each; the merge settles ties and order."""
     query, reference = np.array(query_ids, object), np.array(reference_ids, object)
     frames: list[pd.DataFrame] = []
-    for (distance, size), top in tops.items():
+    for distance, size, top in ((d, s, t) for d, sizes in tops.items() for s, t in sizes.items()):
         row, rank = np.nonzero(top.index >= 0)
         frames.append(
             pd.DataFrame(
