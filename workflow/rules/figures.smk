@@ -197,7 +197,7 @@ rule ifid_figure5:
 rule autoencoder_grid:
     """The same images through every autoencoder."""
     input:
-        images="<results>/data/" + EVALUATION + "/manifest.json",
+        images=f"<results>/data/{EVALUATION}/manifest.json",
         reconstructions=expand(
             "<results>/reconstruct/{autoencoder}/manifest.json",
             autoencoder=AUTOENCODERS,
@@ -231,8 +231,8 @@ rule autoencoder_grid:
 rule scenes:
     """The mini world shown: images, true depth, true segmentation, captions."""
     input:
-        images="<results>/data/" + EVALUATION + "/manifest.json",
-        index="<results>/data/" + EVALUATION + "/index.parquet",
+        images=f"<results>/data/{EVALUATION}/manifest.json",
+        index=f"<results>/data/{EVALUATION}/index.parquet",
     output:
         pdf="<results>/figures/scenes.pdf",
         png=report(
@@ -258,7 +258,7 @@ rule scenes:
 rule gallery:
     """One autoencoder's worst, median and best reconstructions, with their condition maps."""
     input:
-        images="<results>/data/" + EVALUATION + "/manifest.json",
+        images=f"<results>/data/{EVALUATION}/manifest.json",
         reconstructions="<results>/reconstruct/{autoencoder}/manifest.json",
         metrics=lambda wildcards: expand(
             "<results>/metrics/{autoencoder}/{metric}.parquet",

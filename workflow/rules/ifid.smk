@@ -1,9 +1,9 @@
 rule score_ifid:
     """iFID of one autoencoder, at the default setting and at its variants."""
     input:
-        images="<results>/data/" + EVALUATION + "/manifest.json",
+        images=f"<results>/data/{EVALUATION}/manifest.json",
         reconstructions="<results>/reconstruct/{autoencoder}/manifest.json",
-        references="<results>/data/" + REFERENCE + "/manifest.json",
+        references=f"<results>/data/{REFERENCE}/manifest.json",
         neighbours="<results>/neighbours/{autoencoder}/neighbours.parquet",
         features=f"<results>/conditions/{EVALUATION}/{player('inception')}/manifest.json",
         weights=get_weights,

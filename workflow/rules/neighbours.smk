@@ -2,7 +2,7 @@ rule find_neighbours:
     """Nearest reference latents of every evaluation latent, in one part of the reference split."""
     input:
         reconstructions="<results>/reconstruct/{autoencoder}/manifest.json",
-        references="<results>/data/" + REFERENCE + "/manifest.json",
+        references=f"<results>/data/{REFERENCE}/manifest.json",
         weights=get_weights,
     output:
         table="<results>/neighbours/{autoencoder}/part-{part}.parquet",

@@ -2,7 +2,7 @@ rule train_network:
     """Train a detector or feature network of the mini world, and measure it on held-out truth."""
     input:
         train="<results>/data/train/manifest.json",
-        validation="<results>/data/" + EVALUATION + "/manifest.json",
+        validation=f"<results>/data/{EVALUATION}/manifest.json",
     output:
         weights="<results>/networks/{network}/weights.safetensors",
         quality="<results>/networks/{network}/quality.json",

@@ -1,7 +1,7 @@
 rule reconstruct_images:
     """Encode and decode the evaluation images in one pass; keep images and latents."""
     input:
-        images="<results>/data/" + EVALUATION + "/manifest.json",
+        images=f"<results>/data/{EVALUATION}/manifest.json",
         weights=get_weights,
     output:
         manifest="<results>/reconstruct/{autoencoder}/manifest.json",
