@@ -34,7 +34,7 @@ def extract_conditions(
     """
     source = Shards(images)
     extractor = load_network(network, weights, device)
-    meta = {"network": network, **extractor.meta}
+    meta = {**extractor.meta, "network": network}
     shard_size = max(shard["n"] for shard in source.shards)
     batches = progress(
         source.batches(["images"], batch_size),

@@ -92,7 +92,13 @@ def _check_names(config: Config) -> None:
     for split, source in config["data"]["splits"].items():
         _known(SOURCES, source["source"], f"data.splits.{split}.source")
     _known(CROPS, config["data"]["crop"], "data.crop")
+    players: dict[str, Mapping[str, Any]] = {}
     for role, player in config["networks"].items():
+        if players.setdefault(player["network"], player) != player:
+            raise ValueError(
+                f"config, networks.{role}: {player['network']!r} plays another role with other "
+                "options; give both the same"
+            )
         if role not in ROLES:
             raise ValueError(f"config, networks: {unknown('role', role, ROLES)}")
         _known(NETWORKS, player["network"], f"networks.{role}.network")
@@ -147,15 +153,14 @@ def _check_autoencoders(config: Config) -> None:
             raise ValueError(f"config, {where}: give 'weights' or 'train', not both")
     for name, entry in entries.items():
         where = f"autoencoders.{name}"
-        if entry.get("duplicate_of", name) not in entries:
-            raise ValueError(
-                f"config, {where}: {unknown('autoencoder', entry['duplicate_of'], entries)}"
-            )
+        _check_duplicate(entry, entries)
         train = entry.get("train", {})
         if "objective" in train:
             _known(OBJECTIVES, train["objective"], f"{where}.train.objective")
         if train.get("init", name) not in entries:
             raise ValueError(f"config, {where}: {unknown('autoencoder', train['init'], entries)}")
+        if "init" in train and not {"train", "weights"} & set(entries[train["init"]]):
+            raise ValueError(f"config, {where}: 'init' is {train['init']!r}, which has no weights")
         if "teacher" in train and train["teacher"] not in config["networks"]:
             raise ValueError(
                 f"config, {where}: {unknown('role', train['teacher'], config['networks'])}"
@@ -166,6 +171,20 @@ def _check_autoencoders(config: Config) -> None:
             if init in chain:
                 raise ValueError(f"config, autoencoders: 'init' runs in a circle: {chain}")
             chain.append(init)
+
+
+def _check_duplicate(entry: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
+    """``duplicate_of`` names another autoencoder, which counts itself."""
+    if "duplicate_of" not in entry:
+        return
+    original, where = entry["duplicate_of"], f"autoencoders.{entry['name']}"
+    if original not in entries:
+        raise ValueError(f"config, {where}: {unknown('autoencoder', original, entries)}")
+    if original == entry["name"] or "duplicate_of" in entries[original]:
+        raise ValueError(
+            f"config, {where}: duplicate_of names {original!r}; it must name another autoencoder, "
+            "one that is not marked as a duplicate itself"
+        )
 
 
 def _check_metrics(config: Config) -> None:
@@ -218,7 +237,6 @@ def ifid_variants(config: Config) -> Iterator[dict[str, Any]]:
 def protocol(config: Config) -> dict[str, Any]:
     """The named choices that every score of the run carries."""
     return {
-        "data": config["name"],
         "crop": config["data"]["crop"],
         "resolution": config["data"]["resolution"],
         "evaluation": config["data"]["evaluation"],

@@ -1,23 +1,40 @@
-"""Which device a job runs on. Call :func:`claim_device` before torch is imported."""
+"""Which device a job runs on. Call :func:`claim_device` before torch is imported.
 
+Snakemake counts GPUs but does not say which one a job may use. So a job leases its devices: one
+lock file per device and host, held as long as the process lives, and free when it dies.
+"""
+
+import fcntl
 import logging
 import os
-import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+_held: list[int] = []
 
 
 def claim_device(gpu: int) -> str:
     """The torch device of a job that was given ``gpu`` GPUs, ``"cuda"`` or ``"cpu"``.
 
-    ``gpu=0`` is the CPU mode: the job then sees no GPU. With ``gpu >= 1`` it runs on what
-    ``CUDA_VISIBLE_DEVICES`` (set by a scheduler or a person) leaves visible.
+    ``gpu=0`` is the CPU mode: the job then sees no GPU. With ``gpu >= 1`` it leases that many of
+    the devices that ``CUDA_VISIBLE_DEVICES`` names (all of the host's, where it is not set) and
+    waits while others hold them. Inside a SLURM job the devices that SLURM gave are used.
+
+    Raises:
+        RuntimeError: the host has fewer GPUs, or torch cannot use them.
     """
     if gpu == 0:
-        if shutil.which("nvidia-smi") and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
-            logger.info("CPU mode; this host has NVIDIA tools: --resources gpu=N uses N GPUs")
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return "cpu"
+    if not any(name in os.environ for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")):
+        folder = Path(tempfile.gettempdir()) / f"seesaw-gpus-{os.getuid()}"
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(lease(visible_devices(), gpu, folder))
     import torch
 
     if not torch.cuda.is_available():
@@ -28,3 +45,61 @@ def claim_device(gpu: int) -> str:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return "cuda"
+
+
+def visible_devices() -> list[str]:
+    """Ids in ``CUDA_VISIBLE_DEVICES``; where it is not set, those that ``nvidia-smi`` lists."""
+    preset = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if preset is not None:
+        return [name.strip() for name in preset.split(",") if name.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(index) for index in range(len(lines))]
+
+
+def lease(devices: Sequence[str], count: int, folder: Path) -> list[str]:
+    """Hold ``count`` of ``devices`` until this process ends; wait while too few are free.
+
+    Args:
+        devices: ids of all devices.
+        count: how many are wanted.
+        folder: where the lock files lie, on a disk of this host.
+
+    Raises:
+        RuntimeError: there are fewer devices than wanted.
+    """
+    if len(devices) < count:
+        raise RuntimeError(
+            f"{count} GPU(s) asked for, this host offers {', '.join(devices) or 'none'}; use "
+            f"--resources gpu={len(devices)}"
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        held = _try_lease(devices, count, folder)
+        if held:
+            _held.extend(held.values())
+            return list(held)
+        time.sleep(POLL_SECONDS)
+
+
+def _try_lease(devices: Sequence[str], count: int, folder: Path) -> dict[str, int]:
+    """All or nothing, one process at a time, so that two jobs never wait for each other's half."""
+    held: dict[str, int] = {}
+    with open(folder / "mutex", "w") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        for device in devices:
+            file = os.open(folder / device.replace("/", "_"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(file)
+                continue
+            held[device] = file
+            if len(held) == count:
+                return held
+    for file in held.values():
+        os.close(file)
+    return {}

@@ -1,6 +1,7 @@
 """Files that are either whole or absent: every write goes to a temporary name and is renamed."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -19,9 +20,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` only if the block succeeds.
 
     The temporary name keeps the suffix of ``path``, since some writers choose the format by it.
+    What a killed process left of the same file is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{glob.escape(path.stem)}.*.part{path.suffix}"):
+        stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary

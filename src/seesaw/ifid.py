@@ -10,7 +10,7 @@ returns the latent itself to the last bit.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from seesaw.autoencoders.base import load_autoencoder
 from seesaw.files import write_tensors
-from seesaw.metrics.frechet import bias_note, frechet_distance, statistics
+from seesaw.metrics.frechet import Moments, bias_note, frechet_distance, statistics_of
 from seesaw.networks import load_network
 from seesaw.progress import progress
 from seesaw.reconstruct import decode_batch, encode_batch
@@ -95,7 +95,7 @@ def mask(z: Tensor, neighbour: Tensor, alpha: float) -> Tensor:
     The paper calls it a random mask; the official code replaces the top half, which alpha = 0.5 is.
     """
     axis = 2 if z.ndim == 4 else 1
-    count = int(alpha * z.shape[axis])
+    count = int(alpha * z.shape[axis] + 1e-9)
     mixed = z.clone()
     mixed.narrow(axis, 0, count).copy_(neighbour.narrow(axis, 0, count))
     return mixed
@@ -175,6 +175,7 @@ def score_ifid(
     feature_batch_size: int,
     posterior: str,
     protocol: Mapping[str, Any],
+    reference: str,
     version: str,
     seed: int,
     device: str,
@@ -205,6 +206,7 @@ def score_ifid(
         feature_batch_size: as in ``conditions``.
         posterior: ``"mean"`` or ``"sample"``.
         protocol: the named choices to record.
+        reference: name of the reference split, to record.
         version: of this stage's code, to record.
         seed: the config's seed.
         device: torch device.
@@ -212,57 +214,32 @@ def score_ifid(
     """
     import pandas as pd
 
-    source, pool, reference = Shards(reconstructions), Shards(references), Shards(features)
-    require_same_ids(source, reference)
-    table = pd.read_parquet(neighbours)
-    model = load_autoencoder(family, weights, config, device=device)
-    extractor = load_network(network, network_weights, device)
-    target = statistics(reference.load("features"))
+    target = statistics_of(Shards(features))
+    world = Latents(
+        model=load_autoencoder(family, weights, config, device=device),
+        source=Shards(reconstructions),
+        pool=Shards(references),
+        table=pd.read_parquet(neighbours),
+        posterior=posterior,
+        seed=seed,
+        device=device,
+    )
+    require_same_ids(world.source, Shards(features))
+    extract = load_network(network, network_weights, device).extract
     settings = list(dict.fromkeys([default, *variants]))
     values: dict[Variant, float] = {}
-    draws = {draw: [v for v in settings if v.draw == draw] for draw in {v.draw for v in settings}}
     with torch.inference_mode():
-        for draw, members in sorted(draws.items()):
-            chosen = dict(zip(source.ids, draw_neighbours(table, source.ids, draw, seed)))
-            collected: dict[Variant, list[np.ndarray]] = {v: [] for v in members}
-            for index in progress(
-                range(len(source.shards)),
-                total=len(source.shards),
-                what=f"iFID {autoencoder} {draw}",
-                unit="shard",
-            ):
-                decoded: dict[Variant, list[np.ndarray]] = {v: [] for v in members}
-                for z, other, ids in _pairs(
-                    model, source, pool, index, chosen, decode_batch_size, posterior, seed, device
-                ):
-                    for variant in members:
-                        mixed = interpolate(variant.interpolation, z, other, variant.alpha)
-                        pixels, _ = decode_batch(model, mixed, ids, f"iFID {variant.name}")
-                        decoded[variant].append(pixels)
-                for variant, parts in decoded.items():
-                    pixels = np.concatenate(parts)
-                    for start in range(0, len(pixels), feature_batch_size):
-                        batch = pixels[start : start + feature_batch_size]
-                        collected[variant].append(extractor.extract(batch)["features"])
-            for variant, parts in collected.items():
-                values[variant] = frechet_distance(target, statistics(np.concatenate(parts)))
-                logger.info("iFID %s: %.4f", variant.name, values[variant])
-        _write_examples(
-            output_examples,
-            model,
-            Shards(images),
-            source,
-            pool,
-            table,
-            default,
-            posterior,
-            seed,
-            device,
-        )
-    note = bias_note(target.n, target.mean.size)
-
-    def score(variant: Variant, name: str) -> Score:
-        return Score(
+        for draw in sorted({variant.draw for variant in settings}):
+            members = [variant for variant in settings if variant.draw == draw]
+            moments = world.moments(members, extract, decode_batch_size, feature_batch_size)
+            for variant in members:
+                values[variant] = frechet_distance(target, moments[variant].statistics())
+                logger.info("iFID %s %s: %.4f", autoencoder, variant.name, values[variant])
+        world.write_examples(output_examples, Shards(images), default)
+    protocol = {**protocol, "reference": reference, "reference_images": len(world.pool)}
+    note = bias_note(target.n, len(target.mean))
+    scores = [
+        Score(
             metric="ifid",
             variant=name,
             value=values[variant],
@@ -274,65 +251,117 @@ def score_ifid(
             protocol={**protocol, "ifid": variant.name, "distance": variant.distance},
             note=note,
         )
-
-    scores = [score(default, ""), *(score(variant, variant.name) for variant in settings)]
+        for variant, name in [(default, ""), *((v, v.name) for v in settings)]
+    ]
     write_scores(output_scores, autoencoder=autoencoder, scores=scores, provenance=provenance)
 
 
-def _pairs(
-    model: nn.Module,
-    source: Shards,
-    pool: Shards,
-    shard: int,
-    chosen: Mapping[str, str],
-    batch_size: int,
-    posterior: str,
-    seed: int,
-    device: str,
-) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-    """Latents of one shard and of their drawn neighbours, which are encoded again."""
-    for batch in source.batches(["latents"], batch_size, shards=[shard]):
-        names = [chosen[image_id] for image_id in batch.ids]
-        images = pool.take(names, ["images"])["images"]
-        other = encode_batch(model, images, names, posterior=posterior, seed=seed, device=device)
-        yield torch.from_numpy(batch["latents"]).to(device), other, batch.ids
+@dataclass(frozen=True, kw_only=True)
+class Latents:
+    """Evaluation latents of one autoencoder, and what it takes to interpolate them.
 
-
-def _write_examples(
-    output: str | Path,
-    model: nn.Module,
-    originals: Shards,
-    source: Shards,
-    pool: Shards,
-    table: "pd.DataFrame",
-    default: Variant,
-    posterior: str,
-    seed: int,
-    device: str,
-) -> None:
-    """The same few images for every autoencoder: image, neighbour, interpolation, reconstruction.
-
-    Fields, uint8 ``(8, 3, R, R)``: ``images``, ``neighbour_images`` (of the reference split),
-    ``neighbours`` (its latents decoded), ``interpolations`` and ``reconstructions``.
+    Attributes:
+        model: the autoencoder.
+        source: shards with the fields ``latents`` and ``images`` (reconstructions).
+        pool: the packed reference split.
+        table: neighbours of every evaluation latent.
+        posterior: ``"mean"`` or ``"sample"``.
+        seed: of the draw and of posterior samples.
+        device: torch device.
     """
-    ids = sorted(source.ids, key=lambda image_id: seed_for(seed, "example", image_id))[:EXAMPLES]
-    names = dict(zip(source.ids, draw_neighbours(table, source.ids, default.draw, seed)))
-    batch = source.take(ids, ["latents", "images"])
-    neighbours = [names[image_id] for image_id in ids]
-    neighbour_images = pool.take(neighbours, ["images"])["images"]
-    z = torch.from_numpy(batch["latents"]).to(device)
-    other = encode_batch(
-        model, neighbour_images, neighbours, posterior=posterior, seed=seed, device=device
-    )
-    mixed = interpolate(default.interpolation, z, other, default.alpha)
-    write_tensors(
-        output,
-        {
-            "images": originals.take(ids, ["images"])["images"],
-            "reconstructions": batch["images"],
-            "neighbour_images": neighbour_images,
-            "neighbours": decode_batch(model, other, neighbours)[0],
-            "interpolations": decode_batch(model, mixed, ids)[0],
-        },
-        {"ids": json.dumps(ids), "neighbours": json.dumps(neighbours), "variant": default.name},
-    )
+
+    model: nn.Module
+    source: Shards
+    pool: Shards
+    table: "pd.DataFrame"
+    posterior: str
+    seed: int
+    device: str
+
+    def moments(
+        self,
+        members: Sequence[Variant],
+        extract: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+        decode_batch_size: int,
+        feature_batch_size: int,
+    ) -> dict[Variant, Moments]:
+        """Feature moments of the interpolations, for variants that share one draw.
+
+        Batches end with each shard, as in the stages ``reconstruct`` and ``conditions``.
+        """
+        names = draw_neighbours(self.table, self.source.ids, members[0].draw, self.seed)
+        chosen = dict(zip(self.source.ids, names, strict=True))
+        sums: dict[Variant, Moments] = {}
+        shards = progress(
+            range(len(self.source.shards)),
+            total=len(self.source.shards),
+            what=f"interpolating with {members[0].draw}",
+            unit="shard",
+        )
+
+        def add(variant: Variant, pixels: np.ndarray) -> None:
+            found = extract(pixels)["features"]
+            sums.setdefault(variant, Moments(found.shape[1])).add(found)
+
+        for shard in shards:
+            waiting: dict[Variant, np.ndarray] = {}
+            for z, other, ids in self.pairs(shard, chosen, decode_batch_size):
+                for variant in members:
+                    mixed = interpolate(variant.interpolation, z, other, variant.alpha)
+                    pixels, _ = decode_batch(self.model, mixed, ids, f"iFID {variant.name}")
+                    if variant in waiting:
+                        pixels = np.concatenate([waiting[variant], pixels])
+                    while len(pixels) >= feature_batch_size:
+                        add(variant, pixels[:feature_batch_size])
+                        pixels = pixels[feature_batch_size:]
+                    waiting[variant] = pixels
+            for variant, pixels in waiting.items():
+                if len(pixels):
+                    add(variant, pixels)
+        return sums
+
+    def pairs(
+        self, shard: int, chosen: Mapping[str, str], batch_size: int
+    ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
+        """Latents of one shard and of their drawn neighbours, and the ids of the former."""
+        for batch in self.source.batches(["latents"], batch_size, shards=[shard]):
+            other = self.of_references([chosen[image_id] for image_id in batch.ids])
+            yield torch.from_numpy(batch["latents"]).to(self.device), other, batch.ids
+
+    def of_references(self, names: list[str]) -> Tensor:
+        """Latents of reference images, encoded again: they are not kept by the search."""
+        images = self.pool.take(names, ["images"])["images"]
+        return encode_batch(
+            self.model,
+            images,
+            names,
+            posterior=self.posterior,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def write_examples(self, output: str | Path, originals: Shards, default: Variant) -> None:
+        """The same few images for every autoencoder, with what iFID makes of them.
+
+        Fields, uint8 ``(8, 3, R, R)``: ``images``, ``neighbour_images`` (of the reference split),
+        ``neighbours`` (its latents decoded), ``interpolations`` and ``reconstructions``.
+        """
+        order = sorted(self.source.ids, key=lambda i: seed_for(self.seed, "example", i))
+        ids = order[:EXAMPLES]
+        drawn = draw_neighbours(self.table, self.source.ids, default.draw, self.seed)
+        chosen = dict(zip(self.source.ids, drawn, strict=True))
+        names = [chosen[image_id] for image_id in ids]
+        batch = self.source.take(ids, ["latents", "images"])
+        z, other = torch.from_numpy(batch["latents"]).to(self.device), self.of_references(names)
+        mixed = interpolate(default.interpolation, z, other, default.alpha)
+        write_tensors(
+            output,
+            {
+                "images": originals.take(ids, ["images"])["images"],
+                "reconstructions": batch["images"],
+                "neighbour_images": self.pool.take(names, ["images"])["images"],
+                "neighbours": decode_batch(self.model, other, names)[0],
+                "interpolations": decode_batch(self.model, mixed, ids)[0],
+            },
+            {"ids": json.dumps(ids)},
+        )

@@ -168,7 +168,7 @@ class ShardWriter:
             write_shard(self.manifest.parent, len(self._shards), self._ids[:n], head)
         )
         self._ids = self._ids[n:]
-        self._parts = [{field: array[n:] for field, array in joined.items()}]
+        self._parts = [{field: array[n:].copy() for field, array in joined.items()}]
 
 
 class Shards:

@@ -190,10 +190,10 @@ def _sweep_order(column: pd.Series) -> pd.Series:
 
 
 def _ifid_variants(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series | None]:
-    """Settings of each iFID variant, and those of the default: the one whose values are variant ''.
+    """Settings of each iFID variant, and those of the one that the plain iFID stands for.
 
     Raises:
-        ValueError: iFID has a plain reading and none of its variants has the same values.
+        ValueError: the plain iFID does not say which variant it is.
     """
     names = scores.loc[scores["metric"] == "ifid", "variant"].unique()
     found = {name: match for name in names if (match := VARIANT.fullmatch(name))}
@@ -205,15 +205,14 @@ def _ifid_variants(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series | None
     plain = values(scores, "ifid")
     if plain.isna().all() or variants.empty:
         return variants, None
-    equal = [name for name in variants.index if values(scores, "ifid", name).equals(plain)]
-    if not equal:
+    protocols = scores.loc[(scores["metric"] == "ifid") & (scores["variant"] == ""), "protocol"]
+    named = {match[1] for text in protocols if (match := re.search(r"ifid=([^;]+)", str(text)))}
+    if len(named) != 1 or not named <= set(variants.index):
         raise ValueError(
-            "no iFID variant has the values of the plain iFID, so the default is unknown; the "
-            f"variants are {', '.join(variants.index)}"
+            f"the plain iFID must name one of its variants in its protocol (ifid=...), it names "
+            f"{sorted(named) or 'none'}; the variants are {', '.join(variants.index)}"
         )
-    # equal values are possible (n=2000 and n=all of 2000): the default is the one with a sweep
-    siblings = variants.groupby(["interpolation", "k", "n"])["alpha"].transform("size")
-    return variants, variants.loc[siblings[equal].idxmax()]
+    return variants, variants.loc[named.pop()]
 
 
 def _ifid_table(

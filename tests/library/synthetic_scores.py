@@ -70,7 +70,8 @@ def make_scores(seed=1, names=None, gfid=False, noise=0.06):
                     "autoencoder": name, "group": group, "training": "Recon.", "metric": metric,
                     "variant": variant, "value": value, "n": 780 if faces else 2000, "unit": unit,
                     "higher_is_better": higher, "network": NETWORK.get(metric, ""),
-                    "protocol": "posterior=mean", "note": "", "metric_version": "1", "seed": 0,
+                    "protocol": f"posterior=mean; ifid={DEFAULT}", "note": "",
+                    "metric_version": "1", "seed": 0,
                     "weights_sha256": "", "duplicate_of": "", "seesaw": "0.1.0", "git_commit": "",
                 }
             )  # fmt: skip

@@ -1,14 +1,12 @@
-"""Versions, provenance, progress, devices: what every stage leans on."""
+"""Versions, provenance, progress: what every stage leans on."""
 
 import logging
-import os
 import sys
 
 import pandas as pd
 import pytest
 
 from seesaw import progress as progress_module
-from seesaw.device import claim_device
 from seesaw.files import write_json
 from seesaw.metrics.collect import collect_scores
 from seesaw.progress import progress
@@ -131,6 +129,7 @@ def test_collected_scores_and_spatial(tmp_path):
         scores=paths,
         manifests=[tmp_path / "manifest.json"],
         autoencoders=[labels],
+        data="here",
         output=tmp_path / "scores.csv",
     )
     table = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
@@ -151,6 +150,7 @@ def test_spatial_needs_all_three(tmp_path):
         scores=[tmp_path / "c.json"],
         manifests=[tmp_path / "manifest.json"],
         autoencoders=[{"name": "ae", "group": "g", "training": "", "duplicate_of": ""}],
+        data="here",
         output=tmp_path / "scores.csv",
     )
     assert list(pd.read_csv(tmp_path / "scores.csv")["metric"]) == ["canny"]
@@ -163,22 +163,6 @@ def test_heartbeats_say_how_far(caplog, monkeypatch):
         assert list(progress(range(3), total=3, what="counting")) == [0, 1, 2]
     assert "counting: 1/3 steps" in caplog.messages[0]
     assert caplog.messages[-1].startswith("counting: 3 steps in")
-
-
-def test_cpu_mode_hides_gpus(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert claim_device(0) == "cpu"
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
-
-
-def test_a_gpu_that_is_not_there_is_said():
-    import torch
-
-    if torch.cuda.is_available():
-        assert claim_device(1) == "cuda"
-    else:
-        with pytest.raises(RuntimeError, match="--resources gpu=0"):
-            claim_device(1)
 
 
 def test_broken_json_names_the_file(tmp_path):

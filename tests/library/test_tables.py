@@ -234,14 +234,14 @@ class TestIfid:
         assert there["SRCC with gFID"].notna().all()
         assert (there["Note"] == "").all()
 
-    def test_default_is_the_one_with_a_sweep_when_two_settings_agree(self, scores):
+    def test_default_is_the_one_that_the_plain_ifid_names(self, scores):
         same = scores[(scores["metric"] == "ifid") & (scores["variant"] == DEFAULT)]
         more = pd.concat([scores, same.assign(variant="slerp alpha=0.5 k=10 n=8000")])
         assert len(ifid_table5(more)) == 6
 
     def test_unknown_default_is_an_error(self, scores):
         other = scores[scores["variant"] != DEFAULT]
-        with pytest.raises(ValueError, match="the default is unknown"):
+        with pytest.raises(ValueError, match="must name one of its variants"):
             ifid_table4(other)
 
     def test_not_measured(self, scores):

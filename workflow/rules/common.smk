@@ -1,4 +1,6 @@
 # Input functions, parameters and checks. Rules declare; what they need to look up is here.
+import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +13,15 @@ from seesaw.config import (
     protocol,
     resolve_autoencoders,
 )
-from seesaw.registry import CROPS, METRICS, NETWORKS, OBJECTIVES, SOURCES, unknown
+from seesaw.registry import (
+    CROPS,
+    INTERPOLATIONS,
+    METRICS,
+    NETWORKS,
+    OBJECTIVES,
+    SOURCES,
+    unknown,
+)
 from seesaw.versions import code_hash, family_version, stage_version
 
 ROOT = Path(workflow.basedir)
@@ -56,9 +66,17 @@ def get_version(stage, *more):
 
 def get_data_version(wildcards):
     source = config["data"]["splits"][wildcards.split]["source"]
-    return get_version(
-        "data", SOURCES[source].version, CROPS[config["data"]["crop"]].version
-    )
+    return get_version("data", SOURCES[source].version, CROPS[config["data"]["crop"]].version)
+
+
+def get_folder_stamp(wildcards):
+    """Times of an image folder and of the folders in it: files that come or go change it."""
+    path = config["data"]["splits"][wildcards.split].get("path")
+    if path is None or not Path(path).is_dir():
+        return None
+    folders = [path, *sorted(entry.path for entry in os.scandir(path) if entry.is_dir())]
+    times = "".join(f"{os.stat(folder).st_mtime_ns}\n" for folder in folders)
+    return hashlib.sha256(times.encode()).hexdigest()[:16]
 
 
 def get_network_version(wildcards):
@@ -66,15 +84,23 @@ def get_network_version(wildcards):
 
 
 def get_metric_version(wildcards):
-    return get_version("metrics", METRICS[wildcards.metric].version)
+    """A metric that reads images runs its network itself, so that one's version counts too."""
+    metric = METRICS[wildcards.metric]
+    more = [NETWORKS[player(metric.role)].version] if runs_network(metric) else []
+    return get_version("metrics", metric.version, *more)
+
+
+def get_ifid_version(wildcards):
+    names = sorted({variant["interpolation"] for variant in ifid_variants(config)})
+    return "/".join(
+        [get_family_version("ifid")(wildcards), *(INTERPOLATIONS[n].version for n in names)]
+    )
 
 
 def get_family_version(stage):
     def version(wildcards):
         try:
-            return get_version(
-                stage, family_version(AUTOENCODERS[wildcards.autoencoder]["family"])
-            )
+            return get_version(stage, family_version(AUTOENCODERS[wildcards.autoencoder]["family"]))
         except ValueError as error:
             raise WorkflowError(str(error))
 
@@ -83,10 +109,10 @@ def get_family_version(stage):
 
 def get_training_version(wildcards):
     objective = AUTOENCODERS[wildcards.autoencoder]["train"]["objective"]
-    return (
-        get_family_version("autoencoders")(wildcards)
-        + "/"
-        + OBJECTIVES[objective].version
+    teacher = get_teacher(wildcards)
+    more = [NETWORKS[teacher].version] if teacher else []
+    return "/".join(
+        [get_family_version("autoencoders")(wildcards), OBJECTIVES[objective].version, *more]
     )
 
 
@@ -102,15 +128,18 @@ def get_training(wildcards):
 
 def get_weights(wildcards):
     """Weights of an autoencoder: trained here, a file that the config names, or none."""
-    entry = AUTOENCODERS[wildcards.autoencoder]
-    if "train" in entry:
-        return f"<results>/autoencoders/{entry['name']}/weights.safetensors"
-    return existing_weights(f"autoencoder {entry['name']!r}", entry)
+    return weights_of_autoencoder(wildcards.autoencoder)
+
+
+def weights_of_autoencoder(name):
+    if "train" in AUTOENCODERS[name]:
+        return f"<results>/autoencoders/{name}/weights.safetensors"
+    return existing_weights(f"autoencoder {name!r}", AUTOENCODERS[name])
 
 
 def get_initial_weights(wildcards):
     init = get_training(wildcards).get("init")
-    return f"<results>/autoencoders/{init}/weights.safetensors" if init else []
+    return weights_of_autoencoder(init) if init else []
 
 
 def get_teacher(wildcards):
@@ -171,9 +200,7 @@ def get_metric_input(source):
         name = source or wildcards.autoencoder
         if METRICS[wildcards.metric].reads == "images":
             return get_images(name)
-        return (
-            f"<results>/conditions/{name}/{get_metric_network(wildcards)}/manifest.json"
-        )
+        return f"<results>/conditions/{name}/{get_metric_network(wildcards)}/manifest.json"
 
     return path
 
@@ -181,22 +208,30 @@ def get_metric_input(source):
 def get_metric_weights(wildcards):
     """Only a metric that reads images runs its network itself."""
     metric = METRICS[wildcards.metric]
-    if metric.reads == "images" and metric.role:
-        return weights_of_network(player(metric.role))
-    return []
+    return weights_of_network(player(metric.role)) if runs_network(metric) else []
+
+
+def runs_network(metric):
+    return metric.reads == "images" and metric.role is not None
 
 
 def get_protocol(wildcards=None):
     return protocol(config)
 
 
+def splits_overlap():
+    """Whether the evaluation and the reference split can hold the same image under the same id."""
+    a, b = (config["data"]["splits"][split] for split in (EVALUATION, REFERENCE))
+    same_folder = (
+        "path" in a and "path" in b and Path(a["path"]).resolve() == Path(b["path"]).resolve()
+    )
+    return EVALUATION == REFERENCE or same_folder
+
+
 def get_labels(wildcards):
     """How tables and figures call the autoencoders."""
     return [
-        {
-            key: entry.get(key, "")
-            for key in ("name", "group", "training", "duplicate_of")
-        }
+        {key: entry.get(key, "") for key in ("name", "group", "training", "duplicate_of")}
         for entry in AUTOENCODERS.values()
     ]
 
@@ -208,16 +243,12 @@ def get_all_scores(wildcards):
         metric=config["metrics"],
     )
     if "ifid" in config:
-        scores += expand(
-            "<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS
-        )
+        scores += expand("<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS)
     return scores
 
 
 def get_quality(wildcards):
-    trained = [
-        n for n in PLAYERS if NETWORKS[n].trainer and "weights" not in PLAYERS[n]
-    ]
+    trained = [n for n in PLAYERS if NETWORKS[n].trainer and "weights" not in PLAYERS[n]]
     return expand("<results>/networks/{network}/quality.json", network=trained)
 
 
@@ -242,15 +273,33 @@ FIGURES = [
     "scenes",
 ]
 PER_AUTOENCODER = ["gallery"]
-GALLERY_METRICS = [
-    m for m in ("psnr", "canny", "depth", "segmentation") if m in config["metrics"]
-]
+NEEDS = {
+    "autoencoder_grid": ("the metric 'psnr'", "psnr" in config["metrics"]),
+    "gallery": ("the metric 'psnr'", "psnr" in config["metrics"]),
+    "ifid_figure5": ("the block 'ifid'", "ifid" in config),
+    "ifid_table4": ("the block 'ifid'", "ifid" in config),
+    "ifid_table5": ("the block 'ifid'", "ifid" in config),
+    "scenes": (
+        "images of the source 'mini'",
+        config["data"]["splits"][EVALUATION]["source"] == "mini",
+    ),
+    "network_quality": (
+        "a network that is trained here",
+        any(NETWORKS[n].trainer and "weights" not in PLAYERS[n] for n in PLAYERS),
+    ),
+}
+GALLERY_METRICS = [m for m in ("psnr", "canny", "depth", "segmentation") if m in config["metrics"]]
 GALLERY_ROLES = [r for r in ("canny", "depth", "segmentation", "face") if player(r)]
 
 for item in config["report"]["items"]:
     if item not in TABLES + FIGURES + PER_AUTOENCODER:
         raise WorkflowError(
             f"config, report.items: {unknown('item', item, TABLES + FIGURES + PER_AUTOENCODER)}"
+        )
+    if not NEEDS.get(item, ("", True))[1]:
+        raise WorkflowError(
+            f"config, report.items: {item!r} needs {NEEDS[item][0]}, which this config lacks; "
+            "add it, or leave the item out"
         )
 
 
@@ -270,15 +319,14 @@ def get_figures(wildcards):
 
 
 def get_captions(wildcards):
-    return [f"workflow/report/{item}.rst" for item in config["report"]["items"]]
+    return [str(ROOT / f"workflow/report/{item}.rst") for item in config["report"]["items"]]
 
 
 def get_gallery_conditions(source):
     def paths(wildcards):
         name = source or wildcards.autoencoder
         return [
-            f"<results>/conditions/{name}/{player(role)}/manifest.json"
-            for role in GALLERY_ROLES
+            f"<results>/conditions/{name}/{player(role)}/manifest.json" for role in GALLERY_ROLES
         ]
 
     return paths

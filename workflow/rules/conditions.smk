@@ -14,7 +14,7 @@ rule extract_conditions:
     resources:
         batch_size=FEATURE_BATCH_SIZE,
         gpu=lambda wildcards: int(NETWORKS[wildcards.network].torch),
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=120,
     params:
         version=get_network_version,

@@ -15,6 +15,7 @@ rule pack_images:
         runtime=600,
     params:
         version=get_data_version,
+        stamp=get_folder_stamp,
         source=lambda wildcards: config["data"]["splits"][wildcards.split],
         resolution=config["data"]["resolution"],
         crop=config["data"]["crop"],

@@ -167,7 +167,7 @@ rule figure9:
 
 
 rule ifid_figure5:
-    """iFID Figure 5: image, nearest neighbour, interpolation and reconstruction, decoded."""
+    """iFID Figure 5: image, drawn neighbour, interpolation and reconstruction, decoded."""
     input:
         examples=expand(
             "<results>/ifid/{autoencoder}/examples.safetensors",
@@ -202,9 +202,7 @@ rule autoencoder_grid:
             "<results>/reconstruct/{autoencoder}/manifest.json",
             autoencoder=AUTOENCODERS,
         ),
-        psnr=expand(
-            "<results>/metrics/{autoencoder}/psnr.parquet", autoencoder=AUTOENCODERS
-        ),
+        psnr=expand("<results>/metrics/{autoencoder}/psnr.parquet", autoencoder=AUTOENCODERS),
     output:
         pdf="<results>/figures/autoencoder_grid.pdf",
         png=report(

@@ -21,15 +21,16 @@ rule score_ifid:
         batch_size=BATCH_SIZE,
         feature_batch_size=FEATURE_BATCH_SIZE,
         gpu=1,
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=600,
     params:
-        version=get_family_version("ifid"),
+        version=get_ifid_version,
         model=get_model,
         variants=lambda wildcards: list(ifid_variants(config)),
         network=player("inception"),
         posterior=config["reconstruct"]["posterior"],
         protocol=get_protocol,
+        reference=REFERENCE,
         seed=config["seed"],
     script:
         "../scripts/score_ifid.py"

@@ -15,7 +15,7 @@ rule score_metric:
         "../../envs/torch.yaml"
     resources:
         batch_size=FEATURE_BATCH_SIZE,
-        gpu=lambda wildcards: int(bool(get_metric_weights(wildcards))),
+        gpu=lambda wildcards: int(runs_network(METRICS[wildcards.metric])),
         mem_mb=4000,
         runtime=120,
     params:
@@ -49,5 +49,6 @@ rule collect_scores:
     params:
         code=code_hash("seesaw.metrics.collect"),
         autoencoders=get_labels,
+        data=config["name"],
     script:
         "../scripts/collect_scores.py"

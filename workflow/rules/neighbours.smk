@@ -15,12 +15,12 @@ rule find_neighbours:
     resources:
         batch_size=FEATURE_BATCH_SIZE,
         gpu=1,
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=600,
     params:
         version=get_family_version("neighbours"),
         model=get_model,
-        exclude_self=EVALUATION == REFERENCE,
+        exclude_self=splits_overlap(),
         options=config.get("neighbours"),
         posterior=config["reconstruct"]["posterior"],
         seed=config["seed"],

@@ -14,7 +14,7 @@ rule reconstruct_images:
     resources:
         batch_size=BATCH_SIZE,
         gpu=1,
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=120,
     params:
         version=get_family_version("reconstruct"),

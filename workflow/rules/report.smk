@@ -5,7 +5,7 @@ rule report:
         tables=get_tables,
         figures=get_figures,
         captions=get_captions,
-        template="src/seesaw/report/template.html",
+        template=str(ROOT / "src/seesaw/report/template.html"),
     output:
         page="<results>/report/index.html",
     log:
@@ -17,8 +17,6 @@ rule report:
     params:
         code=code_hash("seesaw.report.page"),
         config=lambda wildcards: config,
-        benchmarks=lambda wildcards, output: str(
-            Path(output.page).parents[1] / "benchmarks"
-        ),
+        benchmarks=lambda wildcards, output: str(Path(output.page).parents[1] / "benchmarks"),
     script:
         "../scripts/report.py"

@@ -9,5 +9,6 @@ if __name__ == "__main__":
         scores=snakemake.input.scores,
         manifests=snakemake.input.manifests,
         autoencoders=snakemake.params.autoencoders,
+        data=snakemake.params.data,
         output=snakemake.output.table,
     )

@@ -30,6 +30,7 @@ if __name__ == "__main__":
         feature_batch_size=snakemake.resources.feature_batch_size,
         posterior=snakemake.params.posterior,
         protocol=snakemake.params.protocol,
+        reference=snakemake.params.reference,
         version=snakemake.params.version,
         seed=snakemake.params.seed,
         device=device,

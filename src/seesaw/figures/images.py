@@ -122,9 +122,9 @@ def ifid_figure5(
     count: int | None = None,
     per_row: int = 3,
 ) -> Figure:
-    """What iFID looks at (iFID Figure 5): an image, its nearest neighbour and the way between.
+    """What iFID looks at (iFID Figure 5): an image, a neighbour of it and the way between.
 
-    One row per autoencoder; per example its strip: the image, the decoded latent of its nearest
+    One row per autoencoder; per example its strip: the image, the decoded latent of a near
     neighbour, the decoded interpolation of both latents, and the reconstruction.
 
     Args:

@@ -38,6 +38,7 @@ def collect_scores(
     scores: Sequence[str | Path],
     manifests: Sequence[str | Path],
     autoencoders: Sequence[Mapping[str, str]],
+    data: str,
     output: str | Path,
 ) -> None:
     """Write ``scores.csv``: one row per (autoencoder, metric, variant).
@@ -46,9 +47,15 @@ def collect_scores(
         scores: JSON files of the scoring jobs.
         manifests: reconstruction manifests, in the order of ``autoencoders``.
         autoencoders: name, group, training and duplicate_of of each autoencoder.
+        data: words for what was measured; the first entry of every protocol.
         output: CSV to write.
+
+    Raises:
+        ValueError: there are no scores at all.
     """
-    rows = [row for path in scores for row in _rows(path)]
+    rows = [row for path in scores for row in _rows(path, data)]
+    if not rows:
+        raise ValueError("no scores to collect: the config lists neither metrics nor ifid")
     table = pd.DataFrame(rows)
     table = pd.concat([table, spatial(table)], ignore_index=True)
     labels = {}
@@ -92,7 +99,7 @@ def spatial(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=table.columns)
 
 
-def _rows(path: str | Path) -> list[dict[str, Any]]:
+def _rows(path: str | Path, data: str) -> list[dict[str, Any]]:
     autoencoder, scores, provenance = read_scores(path)
     return [
         {
@@ -104,7 +111,7 @@ def _rows(path: str | Path) -> list[dict[str, Any]]:
             "unit": score.unit,
             "higher_is_better": score.higher_is_better,
             "network": score.network or "",
-            "protocol": "; ".join(f"{key}={value}" for key, value in score.protocol.items()),
+            "protocol": "; ".join(f"{k}={v}" for k, v in {"data": data, **score.protocol}.items()),
             "note": score.note,
             "metric_version": score.metric_version,
             "seed": provenance.get("seed"),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,13 +27,12 @@ from seesaw.registry import unknown
 from seesaw.seeds import seed_for
 from seesaw.shards import Shards
 
-if TYPE_CHECKING:
-    pass
-
 DISTANCES = ("l2", "cosine")
 QUERY_BYTES = 4 << 30  # queries on the device at a time, at most
-BLOCK = 1024  # reference latents compared at a time
-PAIR_VALUES = 1 << 27  # numbers of candidate pairs measured at a time
+BLOCK_BYTES = 1 << 28  # reference latents compared at a time
+BLOCK_ROWS = (1024, 16384)  # and how many these are at least and at most
+COST_VALUES = 1 << 27  # approximate costs at a time
+PAIR_VALUES = 1 << 24  # numbers of candidate pairs measured at a time
 
 
 def reference_ranks(ids: Sequence[str], seed: int) -> np.ndarray:
@@ -241,13 +240,18 @@ def find_neighbours(
     ranks = reference_ranks(pool.ids, seed)
     row_of = {image_id: row for row, image_id in enumerate(queries.ids)} if exclude_self else {}
     tops = {d: {size: TopK(len(queries), k) for size in sizes} for d in distances}
-    latents = torch.from_numpy(queries.load("latents")).flatten(1)
-    chunk = max(1, QUERY_BYTES // (4 * latents.shape[1]))
-    encode = partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device)
+    latents = _on_device(torch.from_numpy(queries.load("latents")).flatten(1), device)
+    low, high = BLOCK_ROWS
+    rows = min(max(BLOCK_BYTES // (4 * latents.shape[1]), low), high)
+    chunk = max(1, min(QUERY_BYTES // (4 * latents.shape[1]), COST_VALUES // rows))
+    search = {
+        "encode": partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device),
+        "wanted": ranks < max(limits.values()),
+        "batch_size": batch_size,
+        "rows": rows,
+    }
     with torch.inference_mode():
-        for ids, index, encoded in _encoded(
-            pool, range(part, len(pool.shards), parts), batch_size, encode
-        ):
+        for ids, index, encoded in _encoded(pool, range(part, len(pool.shards), parts), **search):
             members = {size: np.flatnonzero(ranks[index] < limits[size]) for size in sizes}
             own = [(row_of[i], row) for row, i in enumerate(ids) if i in row_of]
             for first in range(0, len(latents), chunk):
@@ -267,10 +271,25 @@ def find_neighbours(
     write_neighbours(output, tops, queries.ids, pool.ids)
 
 
+def _on_device(latents: Tensor, device: str) -> Tensor:
+    """Move the queries to a GPU once if they leave room for the rest; else they go in chunks."""
+    if device == "cpu":
+        return latents
+    free, _ = torch.cuda.mem_get_info()
+    size = latents.numel() * latents.element_size()
+    return latents.to(device) if size < 0.6 * free else latents.pin_memory()
+
+
 def _encoded(
-    pool: Shards, shards: Sequence[int], batch_size: int, encode: Callable[..., Tensor]
+    pool: Shards,
+    shards: Sequence[int],
+    *,
+    encode: Callable[..., Tensor],
+    wanted: np.ndarray,
+    batch_size: int,
+    rows: int,
 ) -> Iterator[tuple[list[str], np.ndarray, Tensor]]:
-    """Reference latents in blocks of about BLOCK: ids, indices in the split, ``(R, D)`` float32."""
+    """Latents of the wanted references in blocks: ids, indices in the split, ``(R, D)`` float32."""
     index_of = {image_id: index for index, image_id in enumerate(pool.ids)}
     batches = progress(
         pool.batches(["images"], batch_size, shards=shards),
@@ -281,9 +300,12 @@ def _encoded(
     ids: list[str] = []
     parts: list[Tensor] = []
     for batch in batches:
-        ids += batch.ids
-        parts.append(encode(batch["images"], batch.ids).flatten(1))
-        if len(ids) >= BLOCK:
+        index = np.array([index_of[image_id] for image_id in batch.ids])
+        kept = np.flatnonzero(wanted[index])
+        if len(kept):
+            ids += [batch.ids[row] for row in kept]
+            parts.append(encode(batch["images"][kept], ids[-len(kept) :]).flatten(1))
+        if len(ids) >= rows:
             yield ids, np.array([index_of[i] for i in ids]), torch.cat(parts)
             ids, parts = [], []
     if ids:

@@ -27,7 +27,7 @@ class Canny:
         if weights is not None:
             raise ValueError(f"Canny has no weights, but {weights} was given")
         self.meta: dict[str, Any] = {
-            "network": "cv2.Canny",
+            "implementation": "cv2.Canny",
             "thresholds": list(THRESHOLDS),
         }
 

@@ -67,7 +67,7 @@ class Inception:
             "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=file
         ).to(self.device)
         self.meta: dict[str, Any] = {
-            "network": "torch-fidelity inception-v3-compat",
+            "implementation": "torch-fidelity inception-v3-compat",
             "resize": "299, TensorFlow 1 bilinear",
             "logits": "without bias",
         }
