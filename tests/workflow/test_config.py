@@ -117,6 +117,22 @@ MISTAKES = {
         "give 'weights' or 'train', not both",
     ),
     "init": (change(["autoencoders", 0, "train", "init"], "nobody"), "unknown autoencoder"),
+    "duplicate of itself": (
+        change(["autoencoders", 0, "duplicate_of"], "kl-f4c4"),
+        "must name another autoencoder",
+    ),
+    "duplicate of nobody": (
+        change(["autoencoders", 0, "duplicate_of"], "kl-f4c5"),
+        r"unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",
+    ),
+    "one network with two options": (
+        change(["networks", "clip"], {"network": "mini-inception", "train": {"steps": 7}}),
+        "plays another role with other options",
+    ),
+    "init without weights": (
+        lambda config: config["autoencoders"][0].pop("train"),
+        "'init' is 'kl-f4c4', which has no weights",
+    ),
     "init in a circle": (
         change(["autoencoders", 0, "train", "init"], "kl-f4c4"),
         "'init' runs in a circle",
@@ -166,6 +182,8 @@ def test_unknown_published_autoencoder():
     [
         (change(["metrics"], ["psnrr"]), "Did you mean 'psnr'?"),
         (change(["report", "items"], ["table9"]), "unknown item 'table9'. Did you mean 'table"),
+        (change(["metrics"], ["ssim"]), "'autoencoder_grid' needs the metric 'psnr'"),
+        (drop("ifid"), "'ifid_table4' needs the block 'ifid'"),
     ],
 )
 def test_the_workflow_says_it_too(config_with, apply, words):

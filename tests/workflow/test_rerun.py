@@ -66,6 +66,10 @@ def test_labels_rerun_only_what_shows_them(smoke, config_with):
     assert plan(path) == sorted(PRESENTED)
 
 
+def test_the_name_of_a_run_reruns_only_what_shows_it(smoke, config_with):
+    assert plan(config_with(lambda c: c.update(name="another name"))) == sorted(PRESENTED)
+
+
 def test_alpha_reruns_ifid_tables_and_figures(smoke, config_with):
     path = config_with(lambda c: c["ifid"]["default"].update(alpha=0.25))
     images = [("ifid_figure5", "")] if "ifid_figure5" in ITEMS else []
@@ -131,6 +135,17 @@ def test_a_bumped_detector_reruns_its_conditions_and_their_metrics(smoke):
             *PRESENTED,
         ]
     )
+
+
+def test_a_bumped_network_of_an_image_metric_reruns_that_metric(smoke):
+    jobs = plan_with_bump("NETWORKS", "lpips-alex-random")
+    assert jobs == sorted([*(("score_metric", f"{name}, lpips") for name in NAMES), *PRESENTED])
+
+
+def test_a_bumped_interpolation_reruns_ifid(smoke):
+    jobs = plan_with_bump("INTERPOLATIONS", "slerp")
+    ifid = [*(("score_ifid", name) for name in NAMES), ("ifid_figure5", "")]
+    assert jobs == sorted([*ifid, *PRESENTED])
 
 
 def test_one_artifact_can_be_asked_for(smoke, tmp_path, config_with):

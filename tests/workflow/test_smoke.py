@@ -65,6 +65,9 @@ def test_baselines_stand_beside_drift(scores):
             drift = scores.loc[(name, metric, ""), "value"]
             assert 0 <= drift <= scores.loc[(name, metric, "shuffled"), "value"]
             assert scores.loc[(name, metric, "zero"), "value"] > 0
+        density = scores.loc[(name, "canny", "density"), "value"]
+        assert density == scores.loc[(name, "canny", "zero"), "value"]
+        assert 0 <= scores.loc[(name, "segmentation", "mismatch"), "value"] <= 1
 
 
 def test_latents_of_both_kinds_pass_every_stage(smoke):
