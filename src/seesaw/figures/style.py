@@ -119,7 +119,7 @@ def correlation_text(found: Correlation) -> str:
     """One line: rho, its interval, p and n; or why there is none."""
     rho = "\N{GREEK SMALL LETTER RHO}"
     if found.value is None:
-        return f"no {rho} ({found.note})"
+        return f"no {rho} ({found.note.split(';')[0]})"
     interval = ""
     if found.low is not None and found.high is not None:
         interval = f" [{short(found.low, 2)}, {short(found.high, 2)}]"
