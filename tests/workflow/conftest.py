@@ -50,11 +50,8 @@ def plan(config, *words):
     return planned(snakemake("-n", *words, "--configfile", config))
 
 
-def pytest_collection_modifyitems(items):
-    """One process runs all of these tests: they share the smoke world and Snakemake's lock."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("workflow"))
+ONE_PROCESS = pytest.mark.xdist_group("workflow")
+"""For tests that share the smoke world and Snakemake's lock."""
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from .conftest import SMOKE, snakemake
+from .conftest import ONE_PROCESS, SMOKE, snakemake
+
+pytestmark = ONE_PROCESS
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +19,7 @@ def other(smoke, tmp_path_factory):
     config["pathvars"]["results"] = str(folder / "results")
     config["data"]["shard_size"] = 77
     config["autoencoders"] = [config["autoencoders"][0], config["autoencoders"][-1]]
+    config["report"]["items"] = ["table5"]
     for left_out in ("depth", "dino"):  # to save time
         config["networks"].pop(left_out)
         config["metrics"].remove(left_out)

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from .conftest import ROOT, SMOKE, snakemake
+from .conftest import ONE_PROCESS, ROOT, SMOKE, snakemake
+
+pytestmark = ONE_PROCESS
 
 NAME = yaml.safe_load(SMOKE.read_text())["autoencoders"][-1]["name"]
 STAGES = {

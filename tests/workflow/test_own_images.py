@@ -12,10 +12,12 @@ import yaml
 
 from seesaw.shards import Shards
 
-from .conftest import ROOT, snakemake
+from .conftest import ONE_PROCESS, ROOT, snakemake
 
 sys.path.insert(0, str(ROOT / "tests"))
 from photos import build_photo_folder
+
+pytestmark = ONE_PROCESS
 
 HERE = {"PYTHONPATH": str(Path(__file__).parent)}
 RESOLUTION = 64
@@ -158,7 +160,7 @@ def test_bad_autoencoders_get_words_and_leave_nothing(run, smoke, tmp_path):
             one("size", "own_autoencoder:Halve", config={"resolution": 32}),
             "takes images of 32 x 32",
         ),
-        (one("page", "diffusers-kl", weights=str(page), **kl), "HTML"),
+        (one("page", "diffusers-kl", weights=str(page), **kl), "web page"),
         (one("small", "diffusers-kl", weights=str(small), **kl), "missing"),
         (one("nobody", "own_autoencoder:Nobody"), "unknown object in module own_autoencoder"),
         (one("gone", "diffusers-kl", weights=str(tmp_path / "gone.pt"), **kl), "are not there"),

@@ -6,7 +6,9 @@ import sys
 
 import yaml
 
-from .conftest import ROOT, SMOKE, plan, planned
+from .conftest import ONE_PROCESS, ROOT, SMOKE, plan, planned
+
+pytestmark = ONE_PROCESS
 
 CONFIG = yaml.safe_load(SMOKE.read_text())
 NAMES = [entry["name"] for entry in CONFIG["autoencoders"]]
