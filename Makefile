@@ -17,7 +17,8 @@ smoke: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/library
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -54,10 +54,6 @@ def plan(config, *words):
     return planned(snakemake("-n", *words, "--configfile", config))
 
 
-ONE_PROCESS = pytest.mark.xdist_group("workflow")
-"""For tests that share the smoke world and Snakemake's lock."""
-
-
 @pytest.fixture(scope="session")
 def smoke():
     """The results folder of a complete smoke run."""

@@ -7,9 +7,7 @@ import yaml
 
 from seesaw.config import check_config, load_yaml, resolve_autoencoders
 
-from .conftest import ONE_PROCESS, ROOT, snakemake
-
-pytestmark = ONE_PROCESS
+from .conftest import ROOT, snakemake
 
 SCHEMA = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
 REGISTRY = load_yaml(ROOT / "config/autoencoders.yaml")

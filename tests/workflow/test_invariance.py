@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from .conftest import ONE_PROCESS, SMOKE, snakemake
-
-pytestmark = ONE_PROCESS
+from .conftest import SMOKE, snakemake
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,10 @@ import yaml
 
 from seesaw.shards import Shards
 
-from .conftest import ONE_PROCESS, ROOT, snakemake
+from .conftest import ROOT, snakemake
 
 sys.path.insert(0, str(ROOT / "tests"))
 from photos import build_photo_folder
-
-pytestmark = ONE_PROCESS
 
 HERE = {"PYTHONPATH": str(Path(__file__).parent)}
 RESOLUTION = 64

@@ -6,9 +6,7 @@ import sys
 
 import yaml
 
-from .conftest import ONE_PROCESS, ROOT, SMOKE, plan, planned
-
-pytestmark = ONE_PROCESS
+from .conftest import ROOT, SMOKE, plan, planned
 
 CONFIG = yaml.safe_load(SMOKE.read_text())
 NAMES = [entry["name"] for entry in CONFIG["autoencoders"]]

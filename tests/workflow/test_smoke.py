@@ -10,9 +10,7 @@ import yaml
 from seesaw.metrics.frechet import frechet_distance, statistics
 from seesaw.shards import Shards
 
-from .conftest import ONE_PROCESS, SMOKE
-
-pytestmark = ONE_PROCESS
+from .conftest import SMOKE
 
 CONFIG = yaml.safe_load(SMOKE.read_text())
 NAMES = [entry["name"] for entry in CONFIG["autoencoders"]]
