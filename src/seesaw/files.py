@@ -80,13 +80,6 @@ def write_tensors(
         save_file(arrays, temporary, metadata=dict(metadata or {}))
 
 
-def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a safetensors file written by :func:`write_tensors`."""
-    from safetensors.numpy import load_file
-
-    return load_file(path)
-
-
 def sha256_of(path: str | Path) -> str:
     """Hex digest of a file's bytes; of a folder, of its files' names and bytes in sorted order."""
     path = Path(path)
