@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seesaw.config import ifid_variants
-from seesaw.registry import METRICS, NETWORKS
+from seesaw.registry import METRICS, NETWORKS, unknown
 
 DEVICE = "H100"
 
@@ -111,7 +111,10 @@ class Study:
 
     def autoencoder(self, name: str) -> Mapping[str, Any]:
         """Entry of the pool."""
-        return next(entry for entry in self.config["autoencoders"] if entry["name"] == name)
+        pool = {entry["name"]: entry for entry in self.config["autoencoders"]}
+        if name not in pool:
+            raise unknown("autoencoder", name, pool)
+        return pool[name]
 
     def images(self, split: str) -> int | None:
         """Images of a split: as packed, as the config says, or ImageNet's for train and val."""
@@ -384,7 +387,13 @@ def _extract_conditions(job: Job, study: Study) -> Cost:
     if count is None:
         return Cost()
     pixels = study.config["data"]["resolution"] ** 2
-    each = {"edges": pixels, "map": pixels, "labels": pixels, "features": 4 * 2048, "faces": 4 * 518}
+    each = {
+        "edges": pixels,
+        "map": pixels,
+        "labels": pixels,
+        "features": 4 * 2048,
+        "faces": 4 * 518,
+    }
     seconds = 0.0 if kind == "edges" else count / rate(kind)
     return Cost(seconds / 3600, float(count * each[kind]))
 
@@ -418,16 +427,16 @@ def _score_ifid(job: Job, study: Study) -> Cost:
     flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
     count = study.evaluation
     if count is None or flops is None:
-        return Cost(None, 0.0)
+        return Cost()
     variants = {tuple(sorted(variant.items(), key=str)) for variant in ifid_variants(study.config)}
     each = sum(flops) / rate("autoencoder") + 1 / rate("features")
-    return Cost(len(variants) * count * each / 3600, 0.0)
+    return Cost(len(variants) * count * each / 3600)
 
 
 def _sit(job: Job, study: Study) -> tuple[float, int, int, int] | None:
     """Operations of a forward pass, width, depth and numbers per patch of a job's SiT."""
     shape = sit_shape(study.autoencoder(job.wildcards["autoencoder"]))
-    model = job.wildcards.get("model", study.option("control.model", "SiT-XL"))
+    model = job.wildcards.get("model", study.option("control.model", "SiT-XL")).partition("/")[0]
     if shape is None or model not in SIT_SIZES:
         return None
     width, depth = SIT_SIZES[model]
@@ -474,7 +483,7 @@ def _sample_images(job: Job, study: Study) -> Cost:
 
 
 def _score_gfid(job: Job, study: Study) -> Cost:
-    return Cost(study.option("gfid.samples", 50_000) / rate("features") / 3600, 0.0)
+    return Cost(study.option("gfid.samples", 50_000) / rate("features") / 3600)
 
 
 def _score_gfid_times(job: Job, study: Study) -> Cost:
@@ -482,8 +491,8 @@ def _score_gfid_times(job: Job, study: Study) -> Cost:
     samples = study.option("gfid.samples", 50_000)
     drawn = _sample(job, study, 0.0, samples, study.option("gfid.steps", 250) * sum(times))
     if drawn.hours is None:
-        return Cost(None, 0.0)
-    return Cost(drawn.hours + len(times) * samples / rate("features") / 3600, 0.0)
+        return Cost()
+    return Cost(drawn.hours + len(times) * samples / rate("features") / 3600)
 
 
 def _train_control(job: Job, study: Study) -> Cost:
@@ -511,16 +520,16 @@ def _train_probe(job: Job, study: Study) -> Cost:
     if count is None:
         return Cost()
     epochs = study.option("probes.epochs", 100)
-    return Cost(epochs * count / rate("probe") / 3600, 0.0)
+    return Cost(epochs * count / rate("probe") / 3600)
 
 
 def _score_diffusability(job: Job, study: Study) -> Cost:
     flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
     count = study.option("diffusability.images", study.evaluation)
     if flops is None or count is None:
-        return Cost(None, 0.0)
+        return Cost()
     # one encoding, and decodings of 11 turned and scaled latents and 2 down-sampled ones
-    return Cost(count * (flops[0] + 13 * flops[1]) / rate("autoencoder") / 3600, 0.0)
+    return Cost(count * (flops[0] + 13 * flops[1]) / rate("autoencoder") / 3600)
 
 
 COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {

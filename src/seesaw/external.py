@@ -38,7 +38,8 @@ def absent_weights(user: str, entry: Mapping[str, Any]) -> Absent | None:
 
     Args:
         user: who needs it, in words: ``"autoencoder 'vae'"``.
-        entry: of ``autoencoders`` or ``networks``: ``weights``, ``source``, ``confidence`` are read.
+        entry: of ``autoencoders`` or ``networks``; its ``weights``, ``source`` and ``confidence``
+            are read.
     """
     if "weights" not in entry or Path(entry["weights"]).exists():
         return None
@@ -60,8 +61,8 @@ def absent_images(split: str, source: Mapping[str, Any]) -> Absent | None:
     return Absent(
         "images",
         str(source["path"]),
-        f"for the split {split!r}; put the images there, in folders per class or flat, or correct "
-        f"data.splits.{split}.path",
+        f"this folder of the split {split!r} does not exist; put the images there, in folders per "
+        f"class or flat, or correct data.splits.{split}.path",
     )
 
 
@@ -85,7 +86,7 @@ def absent_loader(entry: Mapping[str, Any]) -> Absent | None:
 def stop_words(absent: Iterable[Absent]) -> str:
     """All that is absent, by kind, as one message for the person who started the run."""
     found = set(absent)
-    lines = [f"This run needs {len(found)} thing{'s' * (len(found) != 1)} that are not there."]
+    lines = [f"Things that this run needs are not there ({len(found)})."]
     for kind, heading in HEADINGS.items():
         rows = sorted((a for a in found if a.kind == kind), key=lambda a: a.what)
         if rows:
