@@ -14,6 +14,7 @@ from seesaw.registry import (
     METRICS,
     NETWORKS,
     OBJECTIVES,
+    PLANNED_FAMILIES,
     ROLES,
     SOURCES,
     unknown,
@@ -39,12 +40,14 @@ def resolve_autoencoders(
 
     Args:
         items: the config's ``autoencoders`` list: names or whole entries.
-        registry: ``config/autoencoders.yaml``, name -> entry without its name.
+        registry: ``config/autoencoders.yaml``, name -> entry without its name; keys that start with
+            a dot hold what entries share.
 
     Raises:
         ValueError: a name that the registry lacks.
     """
     entries = []
+    registry = {name: entry for name, entry in registry.items() if not name.startswith(".")}
     for item in items:
         if isinstance(item, Mapping):
             entries.append(dict(item))
@@ -147,8 +150,13 @@ def _check_autoencoders(config: Config) -> None:
         if name in entries:
             raise ValueError(f"config, {where}: this name stands twice")
         entries[name] = entry
-        if ":" not in entry["family"]:
+        if ":" not in entry["family"] and entry["family"] not in PLANNED_FAMILIES:
             _known(FAMILIES, entry["family"], f"{where}.family")
+        if entry["family"] in PLANNED_FAMILIES and "train" in entry:
+            raise ValueError(
+                f"config, {where}: family {entry['family']!r} has no loader in this version and "
+                f"cannot be trained; these can: {', '.join(FAMILIES)}"
+            )
         if "weights" in entry and "train" in entry:
             raise ValueError(f"config, {where}: give 'weights' or 'train', not both")
     for name, entry in entries.items():

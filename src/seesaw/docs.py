@@ -15,6 +15,7 @@ from seesaw.registry import (
     METRICS,
     NETWORKS,
     OBJECTIVES,
+    PLANNED_FAMILIES,
     ROLES,
     SOURCES,
 )
@@ -66,6 +67,10 @@ def registry_page() -> str:
         title = registry.what[0].upper() + registry.what[1:]
         rows += ["", f"## {title}", "", "| name | version | code |", "|---|---|---|"]
         rows += [f"| `{n}` | {e.version} | `{e.target}` |" for n, e in registry.entries.items()]
+    rows += ["", "## Planned autoencoder families", ""]
+    rows += ["They can be planned, not run: this version has no loader for them.", ""]
+    rows += ["| name | what |", "|---|---|"]
+    rows += [f"| `{name}` | {words} |" for name, words in PLANNED_FAMILIES.items()]
     return "\n".join(rows) + "\n"
 
 

@@ -336,6 +336,20 @@ FAMILIES = Registry(
     },
 )
 
+PLANNED_FAMILIES: Mapping[str, str] = {
+    "ldm-kl": "AutoencoderKL in files with the keys of the latent-diffusion code",
+    "qwenimage-kl": "diffusers AutoencoderKLQwenImage on single frames",
+    "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
+    "uae": "RAE's parts with a frequency modulator",
+    "vtp": "transformer autoencoder of VTP",
+    "svg": "DINOv3 with a residual ViT and a convolutional decoder",
+    "softvq": "SoftVQ-VAE, 64 tokens",
+    "maetok": "MAETok, 128 tokens",
+    "detok": "l-DeTok",
+    "dmvae": "DM-VAE: DINOv2-L with a convolutional decoder",
+}
+"""Families of published autoencoders that can be planned but not run: they have no loader yet."""
+
 OBJECTIVES = Registry(
     "training objective",
     {

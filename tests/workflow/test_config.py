@@ -104,6 +104,10 @@ MISTAKES = {
         change(["autoencoders", 0, "family"], "difusers-kl"),
         r"unknown autoencoder family 'difusers-kl'. Did you mean 'diffusers-kl'\?",
     ),
+    "training of a family without a loader": (
+        change(["autoencoders", 0, "family"], "vtp"),
+        "family 'vtp' has no loader in this version and cannot be trained; these can: diffusers-kl",
+    ),
     "objective": (
         change(["autoencoders", 0, "train", "objective"], "reconstructoin"),
         r"unknown training objective 'reconstructoin'. Did you mean 'reconstruction'\?",
@@ -173,8 +177,10 @@ def test_mistakes_get_words(mistake):
 
 
 def test_unknown_published_autoencoder():
-    with pytest.raises(ValueError, match="unknown autoencoder 'sd-vae'. Did you mean 'sd-vae-ft"):
-        resolve_autoencoders(["sd-vae"], REGISTRY)
+    with pytest.raises(
+        ValueError, match="unknown autoencoder 'sd-vae-ft'. Did you mean 'sd-vae-ft"
+    ):
+        resolve_autoencoders(["sd-vae-ft"], REGISTRY)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from seesaw.config import (
     protocol,
     resolve_autoencoders,
 )
+from seesaw.external import absent_images, absent_loader, absent_weights, stop_words
 from seesaw.registry import (
     CROPS,
     INTERPOLATIONS,
@@ -59,6 +60,34 @@ wildcard_constraints:
     part=r"\d+",
 
 
+ABSENT = set()
+
+
+def note_absent(absent):
+    """Remember what is not there. It stops a run before its first job, see onstart, but no plan.
+
+    Where no onstart follows (--no-hooks, which the processes of a run's own jobs have as well), it
+    stops at once.
+    """
+    ABSENT.add(absent)
+    settings = workflow.execution_settings
+    if settings is not None and settings.no_hooks and not workflow.dryrun:
+        raise WorkflowError(stop_words(ABSENT))
+
+
+def absent_of_run():
+    """What the jobs lack that will run. A job that is done already needs its inputs no more."""
+    ABSENT.clear()
+    for job in workflow.dag.needrun_jobs():
+        job.rule.expand_input(job.wildcards_dict)
+    return ABSENT
+
+
+onstart:
+    if absent_of_run():
+        raise WorkflowError(stop_words(ABSENT))
+
+
 def get_version(stage, *more):
     """Version parameter of a rule: its stage's, and those of what the stage plugs in."""
     return "/".join([stage_version(stage), *more])
@@ -77,6 +106,15 @@ def get_folder_stamp(wildcards):
     folders = [path, *sorted(entry.path for entry in os.scandir(path) if entry.is_dir())]
     times = "".join(f"{os.stat(folder).st_mtime_ns}\n" for folder in folders)
     return hashlib.sha256(times.encode()).hexdigest()[:16]
+
+
+def get_folder(wildcards):
+    """Folder of a split's images. Its time says nothing of the folders in it: see the stamp."""
+    source = config["data"]["splits"][wildcards.split]
+    absent = absent_images(wildcards.split, source)
+    if absent:
+        note_absent(absent)
+    return ancient(source["path"]) if "path" in source and not absent else []
 
 
 def get_network_version(wildcards):
@@ -132,9 +170,13 @@ def get_weights(wildcards):
 
 
 def weights_of_autoencoder(name):
+    """Every rule that loads an autoencoder asks for its weights; here its loader is looked for."""
+    absent = absent_loader(AUTOENCODERS[name])
+    if absent:
+        note_absent(absent)
     if "train" in AUTOENCODERS[name]:
         return f"<results>/autoencoders/{name}/weights.safetensors"
-    return existing_weights(f"autoencoder {name!r}", AUTOENCODERS[name])
+    return external_weights(f"autoencoder {name!r}", AUTOENCODERS[name])
 
 
 def get_initial_weights(wildcards):
@@ -156,18 +198,15 @@ def get_teacher_weights(wildcards):
 def weights_of_network(network):
     if NETWORKS[network].weights == "trained" and "weights" not in PLAYERS[network]:
         return f"<results>/networks/{network}/weights.safetensors"
-    return existing_weights(f"network {network!r}", PLAYERS[network])
+    return external_weights(f"network {network!r}", PLAYERS[network])
 
 
-def existing_weights(what, entry):
-    """A weights file that the config names; a missing one is said in words."""
-    if "weights" not in entry:
-        return []
-    path = Path(entry["weights"])
-    if not path.exists():
-        hint = f"; get it from {entry['source']}" if "source" in entry else ""
-        raise WorkflowError(f"{what}: its weights {path} are not there{hint}")
-    return str(path)
+def external_weights(user, entry):
+    """A weights file that the config names: an input like any other, as soon as it is there."""
+    absent = absent_weights(user, entry)
+    if absent:
+        note_absent(absent)
+    return str(entry["weights"]) if "weights" in entry and not absent else []
 
 
 def get_network_weights(wildcards):
