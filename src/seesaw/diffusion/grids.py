@@ -14,11 +14,19 @@ from torch import Tensor
 LIGHTNINGDIT_SHIFT = 0.3
 RAE_DIMENSIONS = 4096
 """Latent dimensions at which RAE's shift is 1."""
+RAE_MARGIN = 1e-3
+"""RAE's times, before the shift, stop short of their end by this: sampling of data, training of
+noise (``check_interval`` in ``src/stage2/transport/transport.py``, ``t1 = 1 - 1 / 1000``)."""
 
 
 def shift_times(t: Any, shift: float) -> Any:
     """``s t / (1 + (s - 1) t)``: maps [0, 1] onto itself, towards 1 where s > 1."""
-    return shift * t / (1 + (shift - 1) * t)
+    return shift * t / (1 - t + shift * t)
+
+
+def rae_shift(latent_shape: Sequence[int]) -> float:
+    """``sqrt(latent dimensions / 4096)``: 6.93 for ``(768, 16, 16)``."""
+    return math.sqrt(math.prod(latent_shape) / RAE_DIMENSIONS)
 
 
 def lightningdit_times(points: int = 250, shift: float = LIGHTNINGDIT_SHIFT) -> list[float]:
@@ -27,9 +35,12 @@ def lightningdit_times(points: int = 250, shift: float = LIGHTNINGDIT_SHIFT) -> 
 
 
 def rae_times(points: int = 50, *, latent_shape: Sequence[int] = (768, 16, 16)) -> list[float]:
-    """From noise at 1 to data at 0, shifted by ``sqrt(latent dimensions / 4096)`` (6.93)."""
-    shift = math.sqrt(math.prod(latent_shape) / RAE_DIMENSIONS)
-    return [shift_times(1 - t, shift) for t in _even(points)]
+    """From noise at 1 almost to data at 0, shifted by :func:`rae_shift`.
+
+    As published the last point is the shifted 0.001 (0.0069), and what is left there is the sample.
+    """
+    shift = rae_shift(latent_shape)
+    return [shift_times(1 - (1 - RAE_MARGIN) * t, shift) for t in _even(points)]
 
 
 def _even(points: int) -> list[float]:

@@ -1,6 +1,5 @@
 """DiT-DH, the backbone of RAE: a DiT whose tokens condition a shallow, wide head."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,10 +21,7 @@ from seesaw.diffusion.backbones.layers import (
     sincos_2d,
     unpatchify,
 )
-from seesaw.diffusion.grids import shift_times
-
-PUBLISHED_DIMENSIONS = 4096
-"""Latent dimensions at which the published time shift is 1."""
+from seesaw.diffusion.grids import RAE_MARGIN, rae_shift, shift_times
 
 
 class WideConditioning(NamedTuple):
@@ -84,7 +80,7 @@ class DiTDH(Backbone):
             )
         self.latent_shape = tuple(latent_shape)
         self.num_classes = num_classes
-        self.time_shift = math.sqrt(math.prod(self.latent_shape) / PUBLISHED_DIMENSIONS)
+        self.time_shift = rae_shift(self.latent_shape)
         self.side = check_grid(self.latent_shape, width)
         self.token_grid = (self.side, self.side)
         channels = self.latent_shape[0]
@@ -92,12 +88,12 @@ class DiTDH(Backbone):
         self.register_buffer("pos_embed", sincos_2d(width, self.side)[None].float())
         self.t_embedder = GaussianTimeEmbedder(width)
         self.y_embedder = LabelEmbedder(num_classes, width)
-        self.enc_feat_rope = RotaryTable(width // heads, self.side)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.enc_feat_rope = RotaryTable(width // heads, self.side)
         self.x_embedder = PatchEmbed(channels, head_width, 1)
         self.s_projector = nn.Linear(width, head_width)
-        self.dec_feat_rope = RotaryTable(head_width // head_heads, self.side)
         self.head = nn.ModuleList(Block(head_width, head_heads) for _ in range(head_depth))
+        self.dec_feat_rope = RotaryTable(head_width // head_heads, self.side)
         self.final_layer = FinalLayer(head_width, channels)
         self.register_state_dict_post_hook(_to_official_names)
         self.register_load_state_dict_pre_hook(_from_official_names)
@@ -118,8 +114,10 @@ class DiTDH(Backbone):
         return unpatchify(self.final_layer(x, each), self.side, 1)
 
     def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
-        """Logit-normal(0, 1), shifted by ``sqrt(latent dimensions / 4096)``."""
-        return shift_times(logit_normal(count, generator), self.time_shift)
+        """Logit-normal(0, 1) up to 0.999, shifted by ``sqrt(latent dimensions / 4096)``."""
+        return shift_times(
+            logit_normal(count, generator).clamp(max=1 - RAE_MARGIN), self.time_shift
+        )
 
 
 def _to_official_names(
