@@ -9,6 +9,7 @@ from typing import Any
 
 from seesaw.config import load_yaml
 from seesaw.registry import (
+    BACKBONES,
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
@@ -63,7 +64,7 @@ def registry_page() -> str:
             f"| `{name}` | {roles} | {weights[network.weights]} | {network.version} | "
             f"`{network.target}` |"
         )
-    for registry in (FAMILIES, OBJECTIVES, SOURCES, CROPS, INTERPOLATIONS):
+    for registry in (FAMILIES, OBJECTIVES, BACKBONES, SOURCES, CROPS, INTERPOLATIONS):
         title = registry.what[0].upper() + registry.what[1:]
         rows += ["", f"## {title}", "", "| name | version | code |", "|---|---|---|"]
         rows += [f"| `{n}` | {e.version} | `{e.target}` |" for n, e in registry.entries.items()]

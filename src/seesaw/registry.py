@@ -84,6 +84,13 @@ class NetworkEntry(Entry):
     label: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackboneEntry(Entry):
+    """A diffusion backbone; ``config`` holds the keyword arguments of the published size."""
+
+    config: Mapping[str, Any]
+
+
 RegistryEntry = TypeVar("RegistryEntry", bound=Entry)
 
 
@@ -362,6 +369,36 @@ OBJECTIVES = Registry(
         ),
         "alignment": Entry(target="seesaw.autoencoders.objectives:Alignment", version="1"),
         "masked": Entry(target="seesaw.autoencoders.objectives:Masked", version="1"),
+    },
+)
+
+BACKBONES = Registry(
+    "diffusion backbone",
+    {
+        "lightningdit-xl/1": BackboneEntry(
+            target="seesaw.diffusion.backbones.lightningdit:LightningDiT",
+            version="1",
+            config={
+                "latent_shape": (32, 16, 16),
+                "patch_size": 1,
+                "width": 1152,
+                "depth": 28,
+                "heads": 16,
+            },
+        ),
+        "ditdh-xl": BackboneEntry(
+            target="seesaw.diffusion.backbones.ditdh:DiTDH",
+            version="1",
+            config={
+                "latent_shape": (768, 16, 16),
+                "width": 1152,
+                "depth": 28,
+                "heads": 16,
+                "head_width": 2048,
+                "head_depth": 2,
+                "head_heads": 16,
+            },
+        ),
     },
 )
 

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from seesaw.registry import (
+    BACKBONES,
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
@@ -94,7 +95,16 @@ def record() -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     for stage, module in STAGE_MODULES.items():
         rows[f"stage {stage}"] = [STAGES[stage], code_hash(module, without=REGISTRY)]
-    registries = (METRICS, NETWORKS, FAMILIES, OBJECTIVES, SOURCES, CROPS, INTERPOLATIONS)
+    registries = (
+        METRICS,
+        NETWORKS,
+        FAMILIES,
+        OBJECTIVES,
+        BACKBONES,
+        SOURCES,
+        CROPS,
+        INTERPOLATIONS,
+    )
     for registry in registries:
         for name, entry in registry.entries.items():
             module = entry.target.partition(":")[0]

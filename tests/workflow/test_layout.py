@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from seesaw.registry import (
+    BACKBONES,
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
@@ -90,6 +91,7 @@ def test_a_stage_has_one_name(stage):
             NETWORKS,
             FAMILIES,
             OBJECTIVES,
+            BACKBONES,
             SOURCES,
             CROPS,
             INTERPOLATIONS,
