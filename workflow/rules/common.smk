@@ -111,7 +111,7 @@ def get_family_version(stage):
 
 
 def get_probe_version(wildcards):
-    networks = sorted({NETWORKS[player(c)].version for c in PROBES["conditions"]})
+    networks = [NETWORKS[player(condition)].version for condition in PROBES["conditions"]]
     return "/".join([get_family_version("probes")(wildcards), *networks])
 
 
@@ -283,6 +283,7 @@ FIGURES = [
     "figure9",
     "ifid_figure5",
     "autoencoder_grid",
+    "probe_strip",
     "scenes",
 ]
 PER_AUTOENCODER = ["gallery"]
@@ -292,6 +293,7 @@ NEEDS = {
     "ifid_figure5": ("the block 'ifid'", "ifid" in config),
     "ifid_table4": ("the block 'ifid'", "ifid" in config),
     "ifid_table5": ("the block 'ifid'", "ifid" in config),
+    "probe_strip": ("the block 'probes'", "probes" in config),
     "scenes": (
         "images of the source 'mini'",
         config["data"]["splits"][EVALUATION]["source"] == "mini",
