@@ -74,6 +74,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_autoencoders(config)
     _check_metrics(config)
     _check_ifid(config)
+    _check_probes(config)
 
 
 def _check_schema(config: Config, schema: Mapping[str, Any]) -> None:
@@ -230,6 +231,27 @@ def _check_ifid(config: Config) -> None:
                 f"config, ifid: {variant} draws among {variant['k']}, neighbours.k is "
                 f"{neighbours['k']}"
             )
+
+
+def _check_probes(config: Config) -> None:
+    if "probes" not in config:
+        return
+    block = config["probes"]
+    if "train" not in config["data"]["splits"]:
+        raise ValueError(
+            "config, probes: probes are trained on the split 'train', which is not there; add it "
+            "under data.splits, or leave the block 'probes' out"
+        )
+    for role in block["conditions"]:
+        if role not in config["networks"]:
+            raise ValueError(
+                f"config, probes.conditions: {role!r} needs a network for this role; name one "
+                f"under networks.{role}, or leave the condition out"
+            )
+    names = [entry["name"] for entry in config["autoencoders"]]
+    for name in block.get("autoencoders", []):
+        if name not in names:
+            raise ValueError(f"config, probes.autoencoders: {unknown('autoencoder', name, names)}")
 
 
 def ifid_variants(config: Config) -> Iterator[dict[str, Any]]:

@@ -435,5 +435,6 @@ STAGES: Mapping[str, str] = {
     "metrics": "1",
     "neighbours": "1",
     "ifid": "1",
+    "probes": "1",
 }
 """Stage -> version of its own code (loops, storage, randomness), apart from what it plugs in."""

@@ -40,6 +40,7 @@ STAGE_MODULES = {
     "metrics": "seesaw.metrics.score",
     "neighbours": "seesaw.neighbours.search",
     "ifid": "seesaw.ifid",
+    "probes": "seesaw.probes",
 }
 RECORD = Path("tests/reference/versions.json")
 

@@ -160,6 +160,18 @@ MISTAKES = {
         change(["ifid", "default", "references"], 77),
         "needs 77 in neighbours.references",
     ),
+    "condition that cannot be probed for": (
+        change(["probes", "conditions"], ["clip"]),
+        r"config, probes.conditions.0: 'clip' is not one of \['canny', 'depth'\]",
+    ),
+    "probe without a network": (
+        lambda config: (drop("networks", "canny")(config), config["metrics"].remove("canny")),
+        "config, probes.conditions: 'canny' needs a network for this role",
+    ),
+    "probe of nobody": (
+        change(["probes", "autoencoders"], ["kl-f4c5"]),
+        r"config, probes.autoencoders: unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",
+    ),
     "interpolation": (
         change(["ifid", "default", "interpolation"], "sperp"),
         "unknown interpolation 'sperp'. Did you mean 'slerp'",

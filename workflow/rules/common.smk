@@ -39,6 +39,9 @@ AUTOENCODERS = {entry["name"]: entry for entry in config["autoencoders"]}
 PLAYERS = {player["network"]: player for player in config["networks"].values()}
 EVALUATION = config["data"]["evaluation"]
 REFERENCE = config["data"]["reference"]
+# The split that probes learn from; condition maps of it are made only where there are probes.
+PROBES = config.get("probes", {"conditions": []})
+PROBED = PROBES.get("autoencoders", list(AUTOENCODERS) if "probes" in config else [])
 
 
 # Images at a time. A machine's affair, hence resources, which rerun nothing when they change:
@@ -55,7 +58,7 @@ wildcard_constraints:
     autoencoder=any_of(AUTOENCODERS),
     split=any_of(config["data"]["splits"]),
     network=any_of(PLAYERS),
-    source=any_of([EVALUATION, *AUTOENCODERS]),
+    source=any_of([EVALUATION, *(["train"] if PROBED else []), *AUTOENCODERS]),
     metric=any_of(config["metrics"]),
     part=r"\d+",
 
@@ -143,6 +146,11 @@ def get_family_version(stage):
             raise WorkflowError(str(error))
 
     return version
+
+
+def get_probe_version(wildcards):
+    networks = [NETWORKS[player(condition)].version for condition in PROBES["conditions"]]
+    return "/".join([get_family_version("probes")(wildcards), *networks])
 
 
 def get_training_version(wildcards):
@@ -283,6 +291,11 @@ def get_all_scores(wildcards):
     )
     if "ifid" in config:
         scores += expand("<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS)
+    scores += expand(
+        "<results>/probes/{autoencoder}/{condition}.json",
+        autoencoder=PROBED,
+        condition=PROBES["conditions"],
+    )
     return scores
 
 
@@ -309,6 +322,7 @@ FIGURES = [
     "figure9",
     "ifid_figure5",
     "autoencoder_grid",
+    "probe_strip",
     "scenes",
 ]
 PER_AUTOENCODER = ["gallery"]
@@ -318,6 +332,7 @@ NEEDS = {
     "ifid_figure5": ("the block 'ifid'", "ifid" in config),
     "ifid_table4": ("the block 'ifid'", "ifid" in config),
     "ifid_table5": ("the block 'ifid'", "ifid" in config),
+    "probe_strip": ("the block 'probes'", "probes" in config),
     "scenes": (
         "images of the source 'mini'",
         config["data"]["splits"][EVALUATION]["source"] == "mini",
