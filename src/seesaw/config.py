@@ -242,6 +242,14 @@ def _check_probes(config: Config) -> None:
             "config, probes: probes are trained on the split 'train', which is not there; add it "
             "under data.splits, or leave the block 'probes' out"
         )
+    train, evaluation = (
+        config["data"]["splits"][s] for s in ("train", config["data"]["evaluation"])
+    )
+    if train is evaluation or ("path" in train and train["path"] == evaluation.get("path")):
+        raise ValueError(
+            "config, probes: probes would be trained on the images that they are scored on; let "
+            "'train' and data.evaluation be different images"
+        )
     for role in block["conditions"]:
         if role not in config["networks"]:
             raise ValueError(

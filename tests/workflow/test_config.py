@@ -168,6 +168,10 @@ MISTAKES = {
         lambda config: (drop("networks", "canny")(config), config["metrics"].remove("canny")),
         "config, probes.conditions: 'canny' needs a network for this role",
     ),
+    "probe trained on what it is scored on": (
+        change(["data", "evaluation"], "train"),
+        "config, probes: probes would be trained on the images that they are scored on",
+    ),
     "probe of nobody": (
         change(["probes", "autoencoders"], ["kl-f4c5"]),
         r"config, probes.autoencoders: unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",

@@ -149,8 +149,9 @@ def get_family_version(stage):
 
 
 def get_probe_version(wildcards):
+    own = get_family_version("probes")(wildcards)
     networks = [NETWORKS[player(condition)].version for condition in PROBES["conditions"]]
-    return "/".join([get_family_version("probes")(wildcards), *networks])
+    return "/".join([own, *networks])
 
 
 def get_training_version(wildcards):
