@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from seesaw.registry import METRICS, NETWORKS
+from seesaw.registry import LOSSES, METRICS, NETWORKS
 
 QUALITY = ("gfid", "ifid", "rfid", "kid", "psnr", "ssim", "lpips")
 """Generation and reconstruction metrics."""
@@ -131,7 +131,10 @@ def worse(scores: pd.DataFrame, metric: str) -> pd.Series:
 
 def label(metric: str) -> str:
     """Name of a metric for readers."""
-    return METRICS[metric].label if metric in METRICS else OTHER_LABELS.get(metric, metric)
+    for registry in (METRICS, LOSSES):
+        if metric in registry:
+            return registry[metric].label
+    return OTHER_LABELS.get(metric, metric)
 
 
 def network_label(name: str) -> str:

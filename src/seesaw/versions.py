@@ -20,6 +20,7 @@ from seesaw.registry import (
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
+    LOSSES,
     METRICS,
     NETWORKS,
     OBJECTIVES,
@@ -38,6 +39,7 @@ STAGE_MODULES = {
     "metrics": "seesaw.metrics.score",
     "neighbours": "seesaw.neighbours.search",
     "ifid": "seesaw.ifid",
+    "diffusability": "seesaw.diffusability.score",
 }
 RECORD = Path("tests/reference/versions.json")
 
@@ -89,7 +91,7 @@ def record() -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     for stage, module in STAGE_MODULES.items():
         rows[f"stage {stage}"] = [STAGES[stage], code_hash(module, without=REGISTRY)]
-    registries = (METRICS, NETWORKS, FAMILIES, OBJECTIVES, SOURCES, CROPS, INTERPOLATIONS)
+    registries = (METRICS, LOSSES, NETWORKS, FAMILIES, OBJECTIVES, SOURCES, CROPS, INTERPOLATIONS)
     for registry in registries:
         for name, entry in registry.entries.items():
             module = entry.target.partition(":")[0]

@@ -10,12 +10,14 @@ from seesaw.config import (
     check_config,
     ifid_variants,
     load_yaml,
+    loss_networks,
     protocol,
     resolve_autoencoders,
 )
 from seesaw.registry import (
     CROPS,
     INTERPOLATIONS,
+    LOSSES,
     METRICS,
     NETWORKS,
     OBJECTIVES,
@@ -94,6 +96,17 @@ def get_ifid_version(wildcards):
     names = sorted({variant["interpolation"] for variant in ifid_variants(config)})
     return "/".join(
         [get_family_version("ifid")(wildcards), *(INTERPOLATIONS[n].version for n in names)]
+    )
+
+
+def get_diffusability_version(wildcards):
+    names = sorted(config["diffusability"]["losses"])
+    return "/".join(
+        [
+            get_family_version("diffusability")(wildcards),
+            *(f"{name} {LOSSES[name].version}" for name in names),
+            *(f"{n} {NETWORKS[n].version}" for n in loss_networks(config).values()),
+        ]
     )
 
 
@@ -215,6 +228,22 @@ def runs_network(metric):
     return metric.reads == "images" and metric.role is not None
 
 
+def get_loss_weights(role):
+    """Weights of the network that plays a role, if a diffusability loss rests on it."""
+
+    def path(wildcards):
+        networks = loss_networks(config)
+        return weights_of_network(networks[role]) if role in networks else []
+
+    return path
+
+
+def get_loss_images(wildcards):
+    """The split that losses are fitted on, if one of them is."""
+    fits = any(LOSSES[name].fits for name in config["diffusability"]["losses"])
+    return get_images("train") if fits else []
+
+
 def get_protocol(wildcards=None):
     return protocol(config)
 
@@ -244,6 +273,10 @@ def get_all_scores(wildcards):
     )
     if "ifid" in config:
         scores += expand("<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS)
+    if "diffusability" in config:
+        scores += expand(
+            "<results>/diffusability/{autoencoder}/scores.json", autoencoder=AUTOENCODERS
+        )
     return scores
 
 
