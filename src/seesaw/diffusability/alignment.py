@@ -1,11 +1,12 @@
 """VF loss: are latents laid out like the features of a vision network?
 
 The two parts of the training loss of VA-VAE (arXiv 2501.01423; hustvl/LightningDiT 2725fed,
-vavae/ldm/modules/losses/contperceptual.py), as in
-:class:`seesaw.autoencoders.objectives.Alignment`: the distance-matrix part needs nothing but latents
-and features; the marginal cosine part compares features with projected latents. In training the
-projector W is learned with the autoencoder; here it is fitted to the frozen one on training images,
-in closed form: least squares of unit-length features on latents.
+vavae/ldm/modules/losses/contperceptual.py), with the code of the training objective
+:class:`seesaw.autoencoders.objectives.Alignment`. The distance-matrix part needs only latents and
+features. The marginal cosine part compares features with projected latents: in training the
+projector is learned with the autoencoder, here it is fitted to the frozen one on training images,
+for each margin by itself. It has no bias, as there: a direction that all features share can only
+come from one that all latents share.
 """
 
 from collections.abc import Sequence
@@ -17,50 +18,59 @@ from torch.nn import functional as F
 
 from seesaw.autoencoders.objectives import cosine_excess, distance_excess, paired_tokens
 from seesaw.diffusability import NO_GRID, Context, Loss
+from seesaw.seeds import generator_for
 
 MARGINS = {"": (0.25, 0.5), "margin=0": (0.0, 0.0)}
 """Variant -> (margin of the distance part, margin of the cosine part)."""
+
+TOKENS = 1 << 14
+"""Tokens that the projector is fitted on, about: as many of each training image."""
 
 RIDGE = 1e-6
 """Relative to the mean square of a latent channel; keeps a channel that is never used harmless."""
 
 
-class Projector:
-    """Bias-free linear map from latent to feature tokens, by least squares over many batches.
+def fit_projector(tokens: Tensor, wanted: Tensor, margin: float, *, iterations: int = 40) -> Tensor:
+    """Linear map that minimises ``mean relu(1 - margin - cos(z_i W, f_i))``, without bias.
 
-    Minimises ``sum |W z_i - f_i / |f_i||^2``: features count by their direction only, as in the
-    cosine part of the loss. Sums are float64.
+    Starts at the least squares of unit-length features on latents, then L-BFGS on the loss itself.
 
     Args:
-        channels: C of the latents.
-        dim: D of the features.
-        device: torch device.
+        tokens: latents, float32 ``(N, C)``.
+        wanted: features ``(N, D)``.
+        margin: of the cosine.
+        iterations: of L-BFGS; 0 returns the least squares.
+
+    Returns:
+        float32 ``(C, D)``.
+
+    Raises:
+        ValueError: latents that are all zero.
     """
+    z, f = tokens.double(), F.normalize(wanted.double(), dim=-1)
+    gram = z.T @ z
+    size = gram.diagonal().mean()
+    if not size > 0:
+        raise ValueError("the training latents are all zero: no projector can be fitted")
+    ridge = RIDGE * size * torch.eye(len(gram), dtype=size.dtype, device=size.device)
+    start = torch.linalg.solve(gram + ridge, z.T @ f).float()
+    with torch.inference_mode(False), torch.enable_grad():
+        # copies: what was made in inference mode cannot enter a gradient
+        z, f = tokens.clone(), wanted.clone()
+        weight = start.clone(memory_format=torch.contiguous_format).requires_grad_()
+        optimizer = torch.optim.LBFGS(
+            [weight], max_iter=iterations, line_search_fn="strong_wolfe", tolerance_grad=1e-9
+        )
 
-    def __init__(self, channels: int, dim: int, device: str = "cpu") -> None:
-        self.gram = torch.zeros(channels, channels, dtype=torch.float64, device=device)
-        self.cross = torch.zeros(channels, dim, dtype=torch.float64, device=device)
-        self.tokens = 0
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = cosine_excess(z @ weight, f, margin).mean()
+            loss.backward()
+            return loss
 
-    def add(self, tokens: Tensor, wanted: Tensor) -> None:
-        """Take in tokens ``(N, T, C)`` and features ``(N, T, D)``."""
-        z = tokens.flatten(0, 1).double()
-        f = F.normalize(wanted.flatten(0, 1).double(), dim=-1)
-        self.gram += z.T @ z
-        self.cross += z.T @ f
-        self.tokens += len(z)
-
-    def matrix(self) -> Tensor:
-        """The map, float32 ``(C, D)``: features are ``z @ matrix``.
-
-        Raises:
-            ValueError: latents that are all zero.
-        """
-        size = self.gram.diagonal().mean()
-        if not size > 0:
-            raise ValueError("the training latents are all zero: no projector can be fitted")
-        ridge = RIDGE * size * torch.eye(len(self.gram), dtype=size.dtype, device=size.device)
-        return torch.linalg.solve(self.gram + ridge, self.cross).float()
+        if iterations:
+            optimizer.step(closure)
+        return weight.detach()
 
 
 class AlignmentLoss(Loss):
@@ -94,9 +104,9 @@ class AlignmentLoss(Loss):
         if not context.spatial:
             self.undefined = dict.fromkeys(self.variants(), NO_GRID)
             return
-        channels = context.autoencoder.latent_shape[0]
-        self.projector = Projector(channels, self.teacher.dim, context.device)
-        self.images_fitted = 0
+        self._tokens: list[Tensor] = []
+        self._wanted: list[Tensor] = []
+        self._fitted_on = ""
 
     def variants(self) -> Sequence[str]:
         """See :class:`AlignmentLoss`."""
@@ -108,15 +118,27 @@ class AlignmentLoss(Loss):
         return paired_tokens(latents, features, self.teacher.grid)
 
     def fit(self, ids: Sequence[str], images: Tensor, latents: Tensor) -> None:
-        """Add a batch to the projector's sums."""
-        if self.exists:
-            self.projector.add(*self.pair(images, latents))
-            self.images_fitted += len(ids)
+        """Keep some tokens of each image, chosen by the seed and its id."""
+        if not self.exists:
+            return
+        tokens, wanted = self.pair(images, latents)
+        count = min(tokens.shape[1], -(-TOKENS // self.context.options["train_images"]))
+        for image_id, z, f in zip(ids, tokens, wanted, strict=True):
+            draw = generator_for(self.context.seed, "projector", image_id)
+            chosen = torch.from_numpy(draw.permutation(len(z))[:count]).to(z.device)
+            self._tokens.append(z[chosen])
+            self._wanted.append(f[chosen])
 
     def finish_fit(self) -> None:
-        """Solve for the projector."""
-        if self.exists:
-            self.weight = self.projector.matrix()
+        """Fit a projector per margin."""
+        if not self.exists:
+            return
+        tokens, wanted = torch.cat(self._tokens), torch.cat(self._wanted)
+        self._fitted_on = f"{len(tokens)} tokens of {len(self._tokens)} training images"
+        self._tokens, self._wanted = [], []
+        self.projectors = {
+            margin: fit_projector(tokens, wanted, cosine) for margin, (_, cosine) in MARGINS.items()
+        }
 
     def measure(self, images: Tensor, latents: Tensor) -> dict[str, Tensor]:
         """See :meth:`seesaw.diffusability.Loss.measure`."""
@@ -125,7 +147,7 @@ class AlignmentLoss(Loss):
         for margin, (distance, cosine) in MARGINS.items():
             parts = {
                 "distance": distance_excess(tokens, wanted, distance),
-                "cosine": cosine_excess(tokens @ self.weight, wanted, cosine),
+                "cosine": cosine_excess(tokens @ self.projectors[margin], wanted, cosine),
             }
             means = {part: values.flatten(1).double().mean(1) for part, values in parts.items()}
             means[""] = means["distance"] + means["cosine"]
@@ -140,5 +162,5 @@ class AlignmentLoss(Loss):
         return {
             "margins": "0.25/0.5",
             "grid": side,
-            "projector": f"least squares on {self.images_fitted} training images",
+            "projector": self._fitted_on,
         }

@@ -5,10 +5,10 @@ components for all autoencoders, each divided by its standard deviation; a mixtu
 diagonal covariances is fitted to training latents; the loss is the mean negative log-likelihood of
 evaluation latents, in nats. No code of it is published.
 
-EM runs a fixed number of steps from a fixed start (means: latents chosen by the seed, weights equal,
-variances one), so that rounding cannot choose another optimum, as it can with k-means and a
-tolerance. scikit-learn's GaussianMixture gives the same numbers from that start (tested); it is
-written out here because its import takes long, and to run on a GPU.
+EM runs a fixed number of steps from a fixed start (means: latents chosen by the seed; equal
+weights, unit variances), so that rounding cannot choose another optimum, as it can with k-means and
+a tolerance. From that start scikit-learn's GaussianMixture gives the same numbers (tested); it is
+written out here because the import of scikit-learn takes long, and to run on a GPU.
 """
 
 import math

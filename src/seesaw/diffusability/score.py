@@ -105,11 +105,11 @@ def score_diffusability(
     )
     losses: dict[str, Loss] = {name: LOSSES.load(name)(context) for name in options["losses"]}
     with torch.inference_mode():
-        fitted = [loss for name, loss in losses.items() if LOSSES[name].fits and loss.exists]
+        fitted = {n: loss for n, loss in losses.items() if LOSSES[n].fits and loss.exists}
         if fitted:
             if train is None:
-                raise ValueError(f"{', '.join(losses)}: a loss is fitted, but there is no 'train'")
-            fit_losses(fitted, context, Shards(train), posterior=posterior)
+                raise ValueError(f"{', '.join(fitted)}: a loss is fitted, but no 'train' is given")
+            fit_losses(list(fitted.values()), context, Shards(train), posterior=posterior)
         ids = subset(source.ids, options.get("images", "all"), seed, "diffusability")
         what = f"diffusability losses of {len(ids)} images"
         for part in parts_of(ids, batch_size, what):
