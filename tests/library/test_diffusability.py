@@ -566,7 +566,7 @@ def test_a_class_of_ones_own(world, tmp_path):
     assert found["eq-loss", ""].value > found["eq-loss", "identity"].value > 0.01
     bare = run_stage(world, tmp_path, f"{TEST_MODULE}:Bare", {}, **only)
     assert bare["eq-loss", ""].value is None
-    assert bare["eq-loss", "rotations"] == found["eq-loss", "rotations"]
+    assert bare["eq-loss", "rotations"].value == found["eq-loss", "rotations"].value
     with pytest.raises(ValueError, match="gmm-loss: a loss is fitted"):
         run_stage(world, tmp_path, *KL, **{**only, "losses": ["gmm-loss"]})
 

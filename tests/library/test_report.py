@@ -390,6 +390,28 @@ def test_a_long_form_table_has_no_best():
     assert [row[1].best for row in once.rows] == [False, True]
 
 
+def test_undefined_cells_are_words_between_numbers(tmp_path):
+    scores = make_scores()
+    header = next(h for h, c in score_columns(scores).items() if c.metric == "rfid")
+    names = ["kl-f4c4", "rae", "se-f4c4", "tokens-32"]
+    cells = [2.0, "undefined", 1.25, None]
+    pd.DataFrame({"Autoencoder": names, header: cells}).to_csv(tmp_path / "t.csv", index=False)
+    data = pd.read_csv(tmp_path / "t.csv", keep_default_na=False, na_values=[""])
+    table = make_table("t", data, columns=score_columns(scores), autoencoders=names)
+    assert [row[1].text for row in table.rows] == ["2.00", "undefined", "1.25", ""]
+    assert [row[1].value for row in table.rows] == ["2.0", "", "1.25", ""]
+    assert [row[1].best for row in table.rows] == [False, False, True, False]
+    assert table.heads[1].numeric
+    assert table.heads[1].better == "-"
+    baselines = data.assign(Row="shuffled pairs")
+    both = pd.concat([data.assign(Row="autoencoder"), baselines], ignore_index=True)
+    table = make_table("t", both, columns=score_columns(scores), autoencoders=names)
+    assert [cell.text for cell in table.apart[0]][1] == "1.62"
+    words = data.assign(**{header: ["a", "undefined", "b", "c"]})
+    table = make_table("t", words, columns=score_columns(scores), autoencoders=names)
+    assert [row[1].text for row in table.rows] == ["a", "undefined", "b", "c"]
+
+
 def test_benchmark_table(tmp_path):
     files = {
         "reconstruct/a.tsv": "s\th:m:s\tmax_rss\n10.0\t0:00:10\t512.5\n",

@@ -11,6 +11,7 @@ from seesaw.registry import (
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
+    LOSSES,
     METRICS,
     NETWORKS,
     OBJECTIVES,
@@ -87,6 +88,7 @@ def test_a_stage_has_one_name(stage):
         (registry, name)
         for registry in (
             METRICS,
+            LOSSES,
             NETWORKS,
             FAMILIES,
             OBJECTIVES,

@@ -291,6 +291,7 @@ TABLES = [
     "ifid_table4",
     "ifid_table5",
     "correlations",
+    "diffusability_losses",
     "network_quality",
 ]
 FIGURES = [
@@ -308,6 +309,7 @@ FIGURES = [
 PER_AUTOENCODER = ["gallery"]
 NEEDS = {
     "autoencoder_grid": ("the metric 'psnr'", "psnr" in config["metrics"]),
+    "diffusability_losses": ("the block 'diffusability'", "diffusability" in config),
     "gallery": ("the metric 'psnr'", "psnr" in config["metrics"]),
     "ifid_figure5": ("the block 'ifid'", "ifid" in config),
     "ifid_table4": ("the block 'ifid'", "ifid" in config),
