@@ -61,13 +61,15 @@ class Context:
 class Finding:
     """One number of a loss: a mean over ``n`` images, or None and a ``note`` that says why.
 
-    ``role`` is that of the network that the number rests on, if any.
+    ``role`` is that of the network that the number rests on, if any; ``unit`` is None where it is
+    the loss's own.
     """
 
     value: float | None
     n: int
     variant: str = ""
     role: str | None = None
+    unit: str | None = None
     note: str = ""
 
 
@@ -78,9 +80,11 @@ class Loss:
         context: see :class:`Context`.
         undefined: variant -> why it does not exist for this autoencoder.
         roles: variant -> role of the network that it rests on.
+        units: variant -> its unit, where it is not that of the loss.
     """
 
     roles: Mapping[str, str] = {}
+    units: Mapping[str, str] = {}
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -127,15 +131,14 @@ class Loss:
         """A finding per variant: the mean over images, or why there is none."""
         found = []
         for variant in self.variants():
-            role = self.roles.get(variant)
+            origin = {"role": self.roles.get(variant), "unit": self.units.get(variant)}
             if variant in self.undefined:
                 note = f"undefined: {self.undefined[variant]}"
-                found.append(Finding(value=None, n=0, variant=variant, role=role, note=note))
+                found.append(Finding(value=None, n=0, variant=variant, note=note, **origin))
                 continue
             values = np.concatenate(self._values[variant])
-            found.append(
-                Finding(value=float(values.mean()), n=len(values), variant=variant, role=role)
-            )
+            mean = float(values.mean())
+            found.append(Finding(value=mean, n=len(values), variant=variant, **origin))
         return found
 
 

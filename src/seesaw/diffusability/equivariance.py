@@ -73,6 +73,7 @@ class EquivarianceLoss(Loss):
     """
 
     roles = {"lpips": "lpips", "rotations lpips": "lpips"}
+    units = {"lpips": "1", "rotations lpips": "1"}
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -166,7 +166,7 @@ def scores_of(
             variant=finding.variant,
             value=finding.value,
             n=finding.n,
-            unit=entry.unit,
+            unit=entry.unit if finding.unit is None else finding.unit,
             higher_is_better=entry.higher_is_better,
             metric_version=entry.version,
             network=networks[finding.role] if finding.role else None,
