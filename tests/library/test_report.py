@@ -14,9 +14,10 @@ import pytest
 from synthetic_scores import NAMES, NETWORK, make_scores
 
 from seesaw import tables
+from seesaw.registry import LOSSES, METRICS
 from seesaw.report import benchmark_table, item_name, read_captions, write_report
 from seesaw.report.cells import best_rows, format_column, item_title, make_table
-from seesaw.report.facts import notices, protocol
+from seesaw.report.facts import formula, notices, protocol
 from seesaw.report.page import first_sentence, score_columns
 
 PNG = base64.b64decode(
@@ -388,6 +389,13 @@ def test_a_long_form_table_has_no_best():
     assert not any(cell.best for row in table.rows for cell in row)
     once = make_table("t", data[:2], columns=score_columns(scores), autoencoders=names)
     assert [row[1].best for row in once.rows] == [False, True]
+
+
+def test_formulas_of_metrics_and_losses():
+    assert formula("psnr") == METRICS["psnr"].formula
+    assert formula("se-loss") == LOSSES["se-loss"].formula
+    assert formula("spatial")
+    assert formula("nobody") == ""
 
 
 def test_undefined_cells_are_words_between_numbers(tmp_path):

@@ -101,8 +101,11 @@ class Loss:
     def finish_fit(self) -> None:
         """Called once, after the last training batch."""
 
-    def measure(self, images: Tensor, latents: Tensor) -> Mapping[str, Tensor]:
-        """Variant -> value per image ``(N,)``, for the variants that are not undefined."""
+    def measure(self, ids: Sequence[str], images: Tensor, latents: Tensor) -> Mapping[str, Tensor]:
+        """Variant -> value per image ``(N,)``, for the variants that are not undefined.
+
+        What is random in it is drawn per image, from the ids (see :mod:`seesaw.seeds`).
+        """
         raise NotImplementedError
 
     def protocol(self) -> dict[str, Any]:
@@ -122,7 +125,7 @@ class Loss:
         """
         if not self.exists:
             return
-        for variant, values in self.measure(images, latents).items():
+        for variant, values in self.measure(ids, images, latents).items():
             column = values.double().cpu().numpy()
             require_finite(ids, column, f"{type(self).__name__} {variant}".strip())
             self._values.setdefault(variant, []).append(column)

@@ -140,7 +140,7 @@ class AlignmentLoss(Loss):
             margin: fit_projector(tokens, wanted, cosine) for margin, (_, cosine) in MARGINS.items()
         }
 
-    def measure(self, images: Tensor, latents: Tensor) -> dict[str, Tensor]:
+    def measure(self, ids: Sequence[str], images: Tensor, latents: Tensor) -> dict[str, Tensor]:
         """See :meth:`seesaw.diffusability.Loss.measure`."""
         tokens, wanted = self.pair(images, latents)
         found = {}

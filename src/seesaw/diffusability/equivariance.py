@@ -105,7 +105,7 @@ class EquivarianceLoss(Loss):
         more = () if self.lpips is None else ("lpips", "rotations lpips")
         return ("", "rotations", "identity", *more)
 
-    def measure(self, images: Tensor, latents: Tensor) -> dict[str, Tensor]:
+    def measure(self, ids: Sequence[str], images: Tensor, latents: Tensor) -> dict[str, Tensor]:
         """See :meth:`seesaw.diffusability.Loss.measure`."""
         decode = self.context.autoencoder.decode
         l1: dict[tuple[int, int], Tensor] = {}

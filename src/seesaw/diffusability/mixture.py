@@ -24,7 +24,8 @@ from seesaw.seeds import seed_for
 
 EM_STEPS = 100
 VARIANCE_FLOOR = 1e-6
-CHUNK = 4096
+CHUNK = 4096  # rows or columns at a time, in float64
+WIDE_CHUNK = 256  # whole rows at a time, which may be long
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -61,7 +62,7 @@ def fit_whitening(rows: Tensor, components: int) -> Whitening:
         ValueError: the rows do not vary in K directions.
     """
     count, width = rows.shape
-    mean = torch.stack([part.double().sum(0) for part in rows.split(CHUNK)]).sum(0) / count
+    mean = torch.stack([part.double().sum(0) for part in rows.split(WIDE_CHUNK)]).sum(0) / count
     wide = count < width
 
     def centred() -> Any:
@@ -178,7 +179,7 @@ class MixtureLoss(Loss):
         rows = torch.cat(self._rows).to(self.context.device)
         self._rows = []
         self.whitening = fit_whitening(rows, options["pca"])
-        white = torch.cat([self.whitening(part) for part in rows.split(CHUNK)])
+        white = torch.cat([self.whitening(part) for part in rows.split(WIDE_CHUNK)])
         order = sorted(
             range(len(white)), key=lambda i: (seed_for(seed, "mixture", self._ids[i]), i)
         )
@@ -186,7 +187,7 @@ class MixtureLoss(Loss):
         self.mixture = fit_mixture(white, start, options.get("em_steps", EM_STEPS))
         self._values["train"] = [self.mixture.nll(white).cpu().numpy()]
 
-    def measure(self, images: Tensor, latents: Tensor) -> dict[str, Tensor]:
+    def measure(self, ids: Sequence[str], images: Tensor, latents: Tensor) -> dict[str, Tensor]:
         """See :meth:`seesaw.diffusability.Loss.measure`."""
         white = self.whitening(latents.flatten(1))
         gaussian = 0.5 * (white.square().sum(1) + white.shape[1] * LOG_2PI)

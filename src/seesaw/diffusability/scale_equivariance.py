@@ -63,7 +63,7 @@ class ScaleEquivarianceLoss(Loss):
         """See :class:`ScaleEquivarianceLoss`."""
         return ("", *(f"s={factor}" for factor in FACTORS))
 
-    def measure(self, images: Tensor, latents: Tensor) -> dict[str, Tensor]:
+    def measure(self, ids: Sequence[str], images: Tensor, latents: Tensor) -> dict[str, Tensor]:
         """See :meth:`seesaw.diffusability.Loss.measure`."""
         errors = scale_errors(self.context.autoencoder.decode, images, latents)
         return {"": errors.mean(1), **dict(zip(self.variants()[1:], errors.T))}
