@@ -176,6 +176,23 @@ MISTAKES = {
         change(["probes", "autoencoders"], ["kl-f4c5"]),
         r"config, probes.autoencoders: unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",
     ),
+    "loss": (
+        change(["diffusability", "losses"], ["eq-los"]),
+        r"diffusability.losses: unknown diffusability loss 'eq-los'. Did you mean 'eq-loss'",
+    ),
+    "loss without its network": (
+        lambda config: (
+            drop("networks", "dino")(config),
+            config["metrics"].remove("dino"),
+            [entry.get("train", {}).pop("teacher", None) for entry in config["autoencoders"]],
+        ),
+        "'vf-loss' needs a network for the role 'dino'",
+    ),
+    "loss without a number": (drop("diffusability", "pca"), "'gmm-loss' needs the key 'pca'"),
+    "more components than images": (
+        change(["diffusability", "train_images"], 50),
+        "diffusability.pca: 64 is more than the 50 train_images",
+    ),
     "interpolation": (
         change(["ifid", "default", "interpolation"], "sperp"),
         "unknown interpolation 'sperp'. Did you mean 'slerp'",
@@ -206,6 +223,7 @@ def test_unknown_published_autoencoder():
         (change(["report", "items"], ["table9"]), "unknown item 'table9'. Did you mean 'table"),
         (change(["metrics"], ["ssim"]), "'autoencoder_grid' needs the metric 'psnr'"),
         (drop("ifid"), "'ifid_table4' needs the block 'ifid'"),
+        (drop("diffusability"), "'diffusability_losses' needs the block 'diffusability'"),
     ],
 )
 def test_the_workflow_says_it_too(config_with, apply, words):
