@@ -1,4 +1,4 @@
-"""Batches that do not fit: halved, the same result, recorded; in one function and in real stages."""
+"""Batches that do not fit: halved, the same result, recorded; in a function and in real stages."""
 
 import json
 import logging
@@ -11,10 +11,12 @@ import torch
 from seesaw.batching import Batched, fitted_sizes, is_out_of_memory, join
 from seesaw.conditions import extract_conditions
 from seesaw.ifid import Variant, score_ifid
+from seesaw.metrics.score import score_metric
 from seesaw.neighbours import search
 from seesaw.neighbours.search import find_neighbours
 from seesaw.neighbours.table import merge_neighbours
 from seesaw.networks.canny import Canny
+from seesaw.networks.lpips_alex import LpipsAlexRandom
 from seesaw.reconstruct import reconstruct_images
 from seesaw.registry import NETWORKS
 from seesaw.results import read_scores
@@ -203,7 +205,7 @@ def study(folder, split):
             output=made[name],
         )
     part, made["neighbours"] = folder / "part.parquet", folder / "neighbours.parquet"
-    found = {"exclude_self": False, "distances": ["l2", "cosine"], "sizes": [30, "all"], "k": 3}
+    found = {"exclude_self": False, "distances": ["l2", "cosine"], "sizes": [20, "all"], "k": 3}
     find_neighbours(
         **model,
         **found,
@@ -254,7 +256,7 @@ def recorded(made):
 
 @pytest.fixture
 def split(tmp_path, network):
-    return {"val": images(tmp_path / "v", "q", 60, 0), "train": images(tmp_path / "t", "r", 90, 1)}
+    return {"val": images(tmp_path / "v", "q", 40, 0), "train": images(tmp_path / "t", "r", 50, 1)}
 
 
 @pytest.mark.parametrize("limits", [(5, 1000, 1000), (1000, 3, 1000), (1000, 1000, 2), (9, 7, 1)])
@@ -272,7 +274,9 @@ def test_stages_go_on_with_the_same_result(tmp_path, split, limit, limits):
     scores = [{s.variant: s.value for s in read_scores(made["ifid"])[1]} for made in (plain, cut)]
     assert scores[0] == scores[1]
     assert len(scores[0]) == 4
-    examples = [(made["ifid"].parent / "examples.safetensors").read_bytes() for made in (plain, cut)]
+    examples = [
+        (made["ifid"].parent / "examples.safetensors").read_bytes() for made in (plain, cut)
+    ]
     assert examples[0] == examples[1]
     fitted = recorded(cut)
     encode, decode, extract = limits
@@ -315,3 +319,35 @@ def test_a_comparison_that_fails_half_way_offers_no_pair_twice(tmp_path, split, 
     a, b = (pd.read_parquet(made["neighbours"]) for made in (plain, cut))
     pd.testing.assert_frame_equal(a, b)
     assert set(recorded(cut)["part"]) == {"comparing"}
+
+
+def test_a_metric_that_runs_its_network_goes_on_too(tmp_path, monkeypatch):
+    whole = LpipsAlexRandom.distance
+
+    def score(name):
+        paths = {"output_scores": tmp_path / f"{name}.json", "output_images": tmp_path / name}
+        score_metric(
+            **{"metric": "lpips", "network": "lpips-alex-random", "weights": None, "protocol": {}},
+            **{"autoencoder": "small", "seed": 0, "batch_size": 16, "device": "cpu"},
+            **paths,
+            reference=a,
+            source=b,
+            provenance_extra={},
+        )
+        _, scores, provenance = read_scores(paths["output_scores"])
+        return pd.read_parquet(tmp_path / name)["value"], scores[0].value, provenance
+
+    a, b = images(tmp_path / "a", "q", 20, 0), images(tmp_path / "b", "q", 20, 1)
+    values, mean, provenance = score("plain")
+    assert "fitted_batch_size" not in provenance
+
+    def small(self, a, b):
+        if len(a) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, a, b)
+
+    monkeypatch.setattr(LpipsAlexRandom, "distance", small)
+    cut_values, cut_mean, provenance = score("cut")
+    np.testing.assert_allclose(cut_values, values, rtol=1e-5)
+    assert cut_mean == pytest.approx(mean, rel=1e-6)
+    assert provenance["fitted_batch_size"] == {"lpips-alex-random": 4}
