@@ -81,9 +81,9 @@ class Batched:
             size,
             self.fitted,
         )
-        gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
+            gc.collect()
             torch.cuda.empty_cache()
 
 

@@ -23,10 +23,10 @@ REMADE = {
     "autoencoders/se-f4c4/weights.safetensors": "train_autoencoder",
     "reconstruct/tok1d/manifest.json": "reconstruct_images",
     "neighbours/tok1d/part-0.parquet": "find_neighbours",
-    "conditions/tok1d/mini-depth/manifest.json": "extract_conditions",
+    "conditions/kl-f4c4/mini-depth/manifest.json": "extract_conditions",
     "metrics/kl-f4c4/lpips.json": "score_metric",
     "ifid/kl-f4c4/scores.json": "score_ifid",
-    "conditions/tok1d/canny/manifest.json": "extract_conditions",
+    "conditions/kl-f4c4/canny/manifest.json": "extract_conditions",
 }
 ON_CPU = ("/canny/",)
 GPU_KINDS = {rule for target, rule in REMADE.items() if not any(w in target for w in ON_CPU)}
@@ -47,6 +47,33 @@ def test_what_the_default_profile_says_matters_on_a_cluster_too():
     assert "resources" not in cluster  # a limit would cut down jobs that ask for more
     partitions = yaml.safe_load((ROOT / cluster["slurm-partition-config"]).read_text())
     assert any(limits.get("max_gpu", 0) > 0 for limits in partitions["partitions"].values())
+
+
+def test_memory_grows_with_each_attempt():
+    asked = [
+        line.strip()
+        for file in sorted((ROOT / "workflow/rules").glob("*.smk"))
+        for line in file.read_text().splitlines()
+        if line.strip().startswith("mem_mb=")
+    ]
+    assert len(asked) > 5
+    assert all("* attempt" in line for line in asked), asked
+    profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
+    assert "* attempt" in profile["default-resources"]["mem_mb"]
+    assert profile["retries"] >= 1
+
+
+def test_a_claim_of_devices_reaches_the_log():
+    """The script of every rule that may ask for a GPU claims it, and configures its log before."""
+    scripts = {}
+    for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for rule in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+            if re.search(r"^ +gpu=", rule, re.MULTILINE):
+                name = rule.partition(":")[0]
+                scripts[name] = (ROOT / f"workflow/scripts/{name}.py").read_text()
+    assert set(scripts) >= GPU_KINDS
+    for name, text in scripts.items():
+        assert 0 < text.find("configure_logging(snakemake") < text.find("claim_device(snake"), name
 
 
 def through_slurm(cluster, *words, cwd=ROOT):
