@@ -47,6 +47,7 @@ ReturnToService=2
 EnforcePartLimits=ALL
 MinJobAge=3600
 SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=5
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
