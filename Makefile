@@ -1,10 +1,11 @@
 # demo: the study on the mini world. test: the tests. check: lint. smoke: the mini world cut short.
+# plan: the papers' jobs and what they cost, without any file of theirs.
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: demo smoke test check dag lock
+.PHONY: demo plan smoke test check dag lock
 
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/mini.yaml
@@ -12,6 +13,9 @@ demo: $(READY)
 	@echo "report   $(CURDIR)/results/mini/report/index.html   (open this first)"
 	@echo "tables   $(CURDIR)/results/mini/tables"
 	@echo "figures  $(CURDIR)/results/mini/figures"
+
+plan: $(READY)
+	$(BIN)/python -m seesaw.plan --output results/plan.csv
 
 smoke: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml

@@ -33,6 +33,12 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 
+# its outputs are named after the block's conditions
+if "probes" in config:
+
+    include: "workflow/rules/probes.smk"
+
+
 localrules:
     all,
 

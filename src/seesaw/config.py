@@ -14,6 +14,7 @@ from seesaw.registry import (
     METRICS,
     NETWORKS,
     OBJECTIVES,
+    PLANNED_FAMILIES,
     ROLES,
     SOURCES,
     unknown,
@@ -39,12 +40,14 @@ def resolve_autoencoders(
 
     Args:
         items: the config's ``autoencoders`` list: names or whole entries.
-        registry: ``config/autoencoders.yaml``, name -> entry without its name.
+        registry: ``config/autoencoders.yaml``, name -> entry without its name; keys that start with
+            a dot hold what entries share.
 
     Raises:
         ValueError: a name that the registry lacks.
     """
     entries = []
+    registry = {name: entry for name, entry in registry.items() if not name.startswith(".")}
     for item in items:
         if isinstance(item, Mapping):
             entries.append(dict(item))
@@ -71,6 +74,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_autoencoders(config)
     _check_metrics(config)
     _check_ifid(config)
+    _check_probes(config)
 
 
 def _check_schema(config: Config, schema: Mapping[str, Any]) -> None:
@@ -147,8 +151,13 @@ def _check_autoencoders(config: Config) -> None:
         if name in entries:
             raise ValueError(f"config, {where}: this name stands twice")
         entries[name] = entry
-        if ":" not in entry["family"]:
+        if ":" not in entry["family"] and entry["family"] not in PLANNED_FAMILIES:
             _known(FAMILIES, entry["family"], f"{where}.family")
+        if entry["family"] in PLANNED_FAMILIES and "train" in entry:
+            raise ValueError(
+                f"config, {where}: family {entry['family']!r} has no loader in this version and "
+                f"cannot be trained; these can: {', '.join(FAMILIES)}"
+            )
         if "weights" in entry and "train" in entry:
             raise ValueError(f"config, {where}: give 'weights' or 'train', not both")
     for name, entry in entries.items():
@@ -222,6 +231,27 @@ def _check_ifid(config: Config) -> None:
                 f"config, ifid: {variant} draws among {variant['k']}, neighbours.k is "
                 f"{neighbours['k']}"
             )
+
+
+def _check_probes(config: Config) -> None:
+    if "probes" not in config:
+        return
+    block = config["probes"]
+    if "train" not in config["data"]["splits"]:
+        raise ValueError(
+            "config, probes: probes are trained on the split 'train', which is not there; add it "
+            "under data.splits, or leave the block 'probes' out"
+        )
+    for role in block["conditions"]:
+        if role not in config["networks"]:
+            raise ValueError(
+                f"config, probes.conditions: {role!r} needs a network for this role; name one "
+                f"under networks.{role}, or leave the condition out"
+            )
+    names = [entry["name"] for entry in config["autoencoders"]]
+    for name in block.get("autoencoders", []):
+        if name not in names:
+            raise ValueError(f"config, probes.autoencoders: {unknown('autoencoder', name, names)}")
 
 
 def ifid_variants(config: Config) -> Iterator[dict[str, Any]]:

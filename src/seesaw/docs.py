@@ -9,12 +9,14 @@ from typing import Any
 
 from seesaw.config import load_yaml
 from seesaw.registry import (
+    BACKBONES,
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
     METRICS,
     NETWORKS,
     OBJECTIVES,
+    PLANNED_FAMILIES,
     ROLES,
     SOURCES,
 )
@@ -62,10 +64,14 @@ def registry_page() -> str:
             f"| `{name}` | {roles} | {weights[network.weights]} | {network.version} | "
             f"`{network.target}` |"
         )
-    for registry in (FAMILIES, OBJECTIVES, SOURCES, CROPS, INTERPOLATIONS):
+    for registry in (FAMILIES, OBJECTIVES, BACKBONES, SOURCES, CROPS, INTERPOLATIONS):
         title = registry.what[0].upper() + registry.what[1:]
         rows += ["", f"## {title}", "", "| name | version | code |", "|---|---|---|"]
         rows += [f"| `{n}` | {e.version} | `{e.target}` |" for n, e in registry.entries.items()]
+    rows += ["", "## Planned autoencoder families", ""]
+    rows += ["They can be planned, not run: this version has no loader for them.", ""]
+    rows += ["| name | what |", "|---|---|"]
+    rows += [f"| `{name}` | {words} |" for name, words in PLANNED_FAMILIES.items()]
     return "\n".join(rows) + "\n"
 
 

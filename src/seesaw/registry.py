@@ -84,6 +84,13 @@ class NetworkEntry(Entry):
     label: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackboneEntry(Entry):
+    """A diffusion backbone; ``config`` holds the keyword arguments of the published size."""
+
+    config: Mapping[str, Any]
+
+
 RegistryEntry = TypeVar("RegistryEntry", bound=Entry)
 
 
@@ -336,6 +343,20 @@ FAMILIES = Registry(
     },
 )
 
+PLANNED_FAMILIES: Mapping[str, str] = {
+    "ldm-kl": "AutoencoderKL in files with the keys of the latent-diffusion code",
+    "qwenimage-kl": "diffusers AutoencoderKLQwenImage on single frames",
+    "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
+    "uae": "RAE's parts with a frequency modulator",
+    "vtp": "transformer autoencoder of VTP",
+    "svg": "DINOv3 with a residual ViT and a convolutional decoder",
+    "softvq": "SoftVQ-VAE, 64 tokens",
+    "maetok": "MAETok, 128 tokens",
+    "detok": "l-DeTok",
+    "dmvae": "DM-VAE: DINOv2-L with a convolutional decoder",
+}
+"""Families of published autoencoders that can be planned but not run: they have no loader yet."""
+
 OBJECTIVES = Registry(
     "training objective",
     {
@@ -348,6 +369,36 @@ OBJECTIVES = Registry(
         ),
         "alignment": Entry(target="seesaw.autoencoders.objectives:Alignment", version="1"),
         "masked": Entry(target="seesaw.autoencoders.objectives:Masked", version="1"),
+    },
+)
+
+BACKBONES = Registry(
+    "diffusion backbone",
+    {
+        "lightningdit-xl/1": BackboneEntry(
+            target="seesaw.diffusion.backbones.lightningdit:LightningDiT",
+            version="1",
+            config={
+                "latent_shape": (32, 16, 16),
+                "patch_size": 1,
+                "width": 1152,
+                "depth": 28,
+                "heads": 16,
+            },
+        ),
+        "ditdh-xl": BackboneEntry(
+            target="seesaw.diffusion.backbones.ditdh:DiTDH",
+            version="1",
+            config={
+                "latent_shape": (768, 16, 16),
+                "width": 1152,
+                "depth": 28,
+                "heads": 16,
+                "head_width": 2048,
+                "head_depth": 2,
+                "head_heads": 16,
+            },
+        ),
     },
 )
 
@@ -384,5 +435,6 @@ STAGES: Mapping[str, str] = {
     "metrics": "1",
     "neighbours": "1",
     "ifid": "1",
+    "probes": "1",
 }
 """Stage -> version of its own code (loops, storage, randomness), apart from what it plugs in."""

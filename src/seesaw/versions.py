@@ -17,12 +17,14 @@ from functools import cache
 from pathlib import Path
 
 from seesaw.registry import (
+    BACKBONES,
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
     METRICS,
     NETWORKS,
     OBJECTIVES,
+    PLANNED_FAMILIES,
     SOURCES,
     STAGES,
     unknown,
@@ -38,6 +40,7 @@ STAGE_MODULES = {
     "metrics": "seesaw.metrics.score",
     "neighbours": "seesaw.neighbours.search",
     "ifid": "seesaw.ifid",
+    "probes": "seesaw.probes",
 }
 RECORD = Path("tests/reference/versions.json")
 
@@ -52,9 +55,13 @@ def stage_version(stage: str) -> str:
 def family_version(family: str) -> str:
     """Version of a registered family; of a person's ``"module:Class"``, a hash of its file.
 
+    A family that is only announced has the version ``"planned"``.
+
     Raises:
         ValueError: the module cannot be found.
     """
+    if family in PLANNED_FAMILIES:
+        return "planned"
     if ":" not in family:
         return FAMILIES[family].version
     module = family.partition(":")[0]
@@ -89,7 +96,16 @@ def record() -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     for stage, module in STAGE_MODULES.items():
         rows[f"stage {stage}"] = [STAGES[stage], code_hash(module, without=REGISTRY)]
-    registries = (METRICS, NETWORKS, FAMILIES, OBJECTIVES, SOURCES, CROPS, INTERPOLATIONS)
+    registries = (
+        METRICS,
+        NETWORKS,
+        FAMILIES,
+        OBJECTIVES,
+        BACKBONES,
+        SOURCES,
+        CROPS,
+        INTERPOLATIONS,
+    )
     for registry in registries:
         for name, entry in registry.entries.items():
             module = entry.target.partition(":")[0]

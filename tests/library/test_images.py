@@ -18,7 +18,9 @@ from seesaw.figures.images import (
     ifid_figure5,
     label_colors,
     map_colors,
+    probe_strip,
     read_examples,
+    read_probes,
     scenes,
 )
 from seesaw.files import write_tensors
@@ -453,3 +455,56 @@ def test_other_scripts(tmp_path, monkeypatch):
         params={"autoencoders": ["ae"]},
     )
     assert strips["id"].tolist() == ids[:8]
+
+
+# ------------------------------------------------------------------------------------------- probes
+
+
+def maps_of(n, seed):
+    return np.random.default_rng(seed).integers(0, 256, (n, 8, 8), dtype=np.uint8)
+
+
+def test_probe_strip_shows_images_maps_and_what_each_latent_gave():
+    images, truth = pictures(5), {"canny": maps_of(5, 1), "depth": maps_of(5, 2)}
+    found = {
+        name: {"canny": maps_of(5, seed), "depth": maps_of(5, seed + 1)}
+        for name, seed in (("kl-f4", 3), ("a-name-that-is-rather-long-for-its-row", 5))
+    }
+    titles = {"canny": "Canny (cv2)", "depth": "depth (mini-depth)"}
+    figure = probe_strip(images, truth, found, titles=titles)
+    expected = []
+    for condition, colors in (("canny", "gray"), ("depth", "magma")):
+        maps = [truth[condition], *(found[name][condition] for name in found)]
+        for row in [images, *(map_colors(values, colors) for values in maps)]:
+            expected += list(row[:4])
+    shown = drawn(figure)
+    assert len(shown) == 2 * 4 * 4
+    for one, other in zip(shown, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert {"Canny (cv2)", "depth (mini-depth)", "true\nmap"} & set(words(figure))
+    assert_inside(figure)
+    with pytest.raises(ValueError, match="at least one condition"):
+        probe_strip(images, {}, found, titles=titles)
+    found["kl-f4"]["depth"] = maps_of(4, 0)
+    with pytest.raises(ValueError, match=r"depth of 'kl-f4': expected uint8 RGB images \(5"):
+        probe_strip(images, truth, found, titles=titles)
+
+
+def test_read_probes_leaves_out_what_has_none(tmp_path):
+    paths = {
+        name: {role: tmp_path / f"{name}-{role}.safetensors" for role in ("canny", "depth")}
+        for name in ("kl", "tokens")
+    }
+    ids = {"ids": json.dumps(["b", "a"])}
+    for seed, role in enumerate(("canny", "depth")):
+        arrays = {"maps": maps_of(2, seed), "predictions": maps_of(2, seed + 10)}
+        write_tensors(paths["kl"][role], arrays, ids)
+        write_tensors(paths["tokens"][role], {}, {"ids": "[]"})
+    truth, predictions, found = read_probes(paths)
+    assert found == ["b", "a"]
+    assert list(predictions) == ["kl"]
+    np.testing.assert_array_equal(truth["depth"], maps_of(2, 1))
+    np.testing.assert_array_equal(predictions["kl"]["canny"], maps_of(2, 10))
+    write_tensors(paths["kl"]["depth"], arrays, {"ids": json.dumps(["a", "c"])})
+    with pytest.raises(ValueError, match="hold different images"):
+        read_probes(paths)

@@ -104,6 +104,10 @@ MISTAKES = {
         change(["autoencoders", 0, "family"], "difusers-kl"),
         r"unknown autoencoder family 'difusers-kl'. Did you mean 'diffusers-kl'\?",
     ),
+    "training of a family without a loader": (
+        change(["autoencoders", 0, "family"], "vtp"),
+        "family 'vtp' has no loader in this version and cannot be trained; these can: diffusers-kl",
+    ),
     "objective": (
         change(["autoencoders", 0, "train", "objective"], "reconstructoin"),
         r"unknown training objective 'reconstructoin'. Did you mean 'reconstruction'\?",
@@ -156,6 +160,18 @@ MISTAKES = {
         change(["ifid", "default", "references"], 77),
         "needs 77 in neighbours.references",
     ),
+    "condition that cannot be probed for": (
+        change(["probes", "conditions"], ["clip"]),
+        r"config, probes.conditions.0: 'clip' is not one of \['canny', 'depth'\]",
+    ),
+    "probe without a network": (
+        lambda config: (drop("networks", "canny")(config), config["metrics"].remove("canny")),
+        "config, probes.conditions: 'canny' needs a network for this role",
+    ),
+    "probe of nobody": (
+        change(["probes", "autoencoders"], ["kl-f4c5"]),
+        r"config, probes.autoencoders: unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",
+    ),
     "interpolation": (
         change(["ifid", "default", "interpolation"], "sperp"),
         "unknown interpolation 'sperp'. Did you mean 'slerp'",
@@ -173,8 +189,10 @@ def test_mistakes_get_words(mistake):
 
 
 def test_unknown_published_autoencoder():
-    with pytest.raises(ValueError, match="unknown autoencoder 'sd-vae'. Did you mean 'sd-vae-ft"):
-        resolve_autoencoders(["sd-vae"], REGISTRY)
+    with pytest.raises(
+        ValueError, match="unknown autoencoder 'sd-vae-ft'. Did you mean 'sd-vae-ft"
+    ):
+        resolve_autoencoders(["sd-vae-ft"], REGISTRY)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def other(smoke, tmp_path_factory):
     for left_out in ("depth", "dino"):  # to save time
         config["networks"].pop(left_out)
         config["metrics"].remove(left_out)
+    config["probes"]["conditions"] = ["canny"]
     config["neighbours"]["parts"] = 3
     for entry in config["autoencoders"]:
         del entry["train"]

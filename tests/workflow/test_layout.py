@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from seesaw.registry import (
+    BACKBONES,
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
@@ -90,6 +91,7 @@ def test_a_stage_has_one_name(stage):
             NETWORKS,
             FAMILIES,
             OBJECTIVES,
+            BACKBONES,
             SOURCES,
             CROPS,
             INTERPOLATIONS,
@@ -161,7 +163,7 @@ def test_the_registry_and_the_plan_import_no_torch():
     import subprocess
 
     code = (
-        "import sys, seesaw.registry, seesaw.config, seesaw.versions, seesaw.shards, "
+        "import sys, seesaw.registry, seesaw.config, seesaw.versions, seesaw.shards, seesaw.plan, "
         "seesaw.metrics.drift, seesaw.metrics.frechet, seesaw.metrics.kid, seesaw.metrics.faces, "
         "seesaw.metrics.similarity, seesaw.metrics.fidelity, seesaw.metrics.collect, "
         "seesaw.neighbours.table, seesaw.tables, seesaw.figures, seesaw.report, "

@@ -70,6 +70,22 @@ def test_baselines_stand_beside_drift(scores):
         assert 0 <= scores.loc[(name, "segmentation", "mismatch"), "value"] <= 1
 
 
+def test_probes_read_grids_and_say_why_not_tokens(smoke, scores):
+    for name in NAMES:
+        grid = len(Shards(smoke / f"reconstruct/{name}/manifest.json").fields["latents"]["shape"])
+        for metric in ("latent-canny", "latent-depth"):
+            row = scores.loc[(name, metric, "")]
+            if grid == 2:
+                assert np.isnan(row["value"])
+                assert "without a grid" in row["note"]
+                continue
+            assert 0 < row["value"] < 1
+            zero = scores.loc[(name, metric, "zero"), "value"]
+            drift = metric.removeprefix("latent-")
+            assert zero == pytest.approx(scores.loc[(name, drift, "zero"), "value"], rel=1e-6)
+        assert grid == 2 or scores.loc[(name, "latent-canny", "ap"), "value"] > 0
+
+
 def test_latents_of_both_kinds_pass_every_stage(smoke):
     shapes = {
         name: len(Shards(smoke / f"reconstruct/{name}/manifest.json").fields["latents"]["shape"])

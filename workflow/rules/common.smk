@@ -13,6 +13,7 @@ from seesaw.config import (
     protocol,
     resolve_autoencoders,
 )
+from seesaw.external import absent_images, absent_loader, absent_weights, stop_words
 from seesaw.registry import (
     CROPS,
     INTERPOLATIONS,
@@ -38,6 +39,9 @@ AUTOENCODERS = {entry["name"]: entry for entry in config["autoencoders"]}
 PLAYERS = {player["network"]: player for player in config["networks"].values()}
 EVALUATION = config["data"]["evaluation"]
 REFERENCE = config["data"]["reference"]
+# The split that probes learn from; condition maps of it are made only where there are probes.
+PROBES = config.get("probes", {"conditions": []})
+PROBED = PROBES.get("autoencoders", list(AUTOENCODERS) if "probes" in config else [])
 
 
 # Images at a time. A machine's affair, hence resources, which rerun nothing when they change:
@@ -54,9 +58,37 @@ wildcard_constraints:
     autoencoder=any_of(AUTOENCODERS),
     split=any_of(config["data"]["splits"]),
     network=any_of(PLAYERS),
-    source=any_of([EVALUATION, *AUTOENCODERS]),
+    source=any_of([EVALUATION, *(["train"] if PROBED else []), *AUTOENCODERS]),
     metric=any_of(config["metrics"]),
     part=r"\d+",
+
+
+ABSENT = set()
+
+
+def note_absent(absent):
+    """Remember what is not there. It stops a run before its first job, see onstart, but no plan.
+
+    Where no onstart follows (--no-hooks, which the processes of a run's own jobs have as well), it
+    stops at once.
+    """
+    ABSENT.add(absent)
+    settings = workflow.execution_settings
+    if settings is not None and settings.no_hooks and not workflow.dryrun:
+        raise WorkflowError(stop_words(ABSENT))
+
+
+def absent_of_run():
+    """What the jobs lack that will run. A job that is done already needs its inputs no more."""
+    ABSENT.clear()
+    for job in workflow.dag.needrun_jobs():
+        job.rule.expand_input(job.wildcards_dict)
+    return ABSENT
+
+
+onstart:
+    if absent_of_run():
+        raise WorkflowError(stop_words(ABSENT))
 
 
 def get_version(stage, *more):
@@ -77,6 +109,15 @@ def get_folder_stamp(wildcards):
     folders = [path, *sorted(entry.path for entry in os.scandir(path) if entry.is_dir())]
     times = "".join(f"{os.stat(folder).st_mtime_ns}\n" for folder in folders)
     return hashlib.sha256(times.encode()).hexdigest()[:16]
+
+
+def get_folder(wildcards):
+    """Folder of a split's images. Its time says nothing of the folders in it: see the stamp."""
+    source = config["data"]["splits"][wildcards.split]
+    absent = absent_images(wildcards.split, source)
+    if absent:
+        note_absent(absent)
+    return ancient(source["path"]) if "path" in source and not absent else []
 
 
 def get_network_version(wildcards):
@@ -107,6 +148,11 @@ def get_family_version(stage):
     return version
 
 
+def get_probe_version(wildcards):
+    networks = [NETWORKS[player(condition)].version for condition in PROBES["conditions"]]
+    return "/".join([get_family_version("probes")(wildcards), *networks])
+
+
 def get_training_version(wildcards):
     objective = AUTOENCODERS[wildcards.autoencoder]["train"]["objective"]
     teacher = get_teacher(wildcards)
@@ -132,9 +178,13 @@ def get_weights(wildcards):
 
 
 def weights_of_autoencoder(name):
+    """Every rule that loads an autoencoder asks for its weights; here its loader is looked for."""
+    absent = absent_loader(AUTOENCODERS[name])
+    if absent:
+        note_absent(absent)
     if "train" in AUTOENCODERS[name]:
         return f"<results>/autoencoders/{name}/weights.safetensors"
-    return existing_weights(f"autoencoder {name!r}", AUTOENCODERS[name])
+    return external_weights(f"autoencoder {name!r}", AUTOENCODERS[name])
 
 
 def get_initial_weights(wildcards):
@@ -156,18 +206,15 @@ def get_teacher_weights(wildcards):
 def weights_of_network(network):
     if NETWORKS[network].weights == "trained" and "weights" not in PLAYERS[network]:
         return f"<results>/networks/{network}/weights.safetensors"
-    return existing_weights(f"network {network!r}", PLAYERS[network])
+    return external_weights(f"network {network!r}", PLAYERS[network])
 
 
-def existing_weights(what, entry):
-    """A weights file that the config names; a missing one is said in words."""
-    if "weights" not in entry:
-        return []
-    path = Path(entry["weights"])
-    if not path.exists():
-        hint = f"; get it from {entry['source']}" if "source" in entry else ""
-        raise WorkflowError(f"{what}: its weights {path} are not there{hint}")
-    return str(path)
+def external_weights(user, entry):
+    """A weights file that the config names: an input like any other, as soon as it is there."""
+    absent = absent_weights(user, entry)
+    if absent:
+        note_absent(absent)
+    return str(entry["weights"]) if "weights" in entry and not absent else []
 
 
 def get_network_weights(wildcards):
@@ -244,6 +291,11 @@ def get_all_scores(wildcards):
     )
     if "ifid" in config:
         scores += expand("<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS)
+    scores += expand(
+        "<results>/probes/{autoencoder}/{condition}.json",
+        autoencoder=PROBED,
+        condition=PROBES["conditions"],
+    )
     return scores
 
 
@@ -270,6 +322,7 @@ FIGURES = [
     "figure9",
     "ifid_figure5",
     "autoencoder_grid",
+    "probe_strip",
     "scenes",
 ]
 PER_AUTOENCODER = ["gallery"]
@@ -279,6 +332,7 @@ NEEDS = {
     "ifid_figure5": ("the block 'ifid'", "ifid" in config),
     "ifid_table4": ("the block 'ifid'", "ifid" in config),
     "ifid_table5": ("the block 'ifid'", "ifid" in config),
+    "probe_strip": ("the block 'probes'", "probes" in config),
     "scenes": (
         "images of the source 'mini'",
         config["data"]["splits"][EVALUATION]["source"] == "mini",

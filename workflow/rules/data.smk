@@ -1,5 +1,7 @@
 rule pack_images:
     """Pack the images of a split once: cropped, uint8, in shards, with an index."""
+    input:
+        folder=get_folder,
     output:
         manifest="<results>/data/{split}/manifest.json",
         index="<results>/data/{split}/index.parquet",

@@ -226,6 +226,37 @@ rule autoencoder_grid:
         "../scripts/autoencoder_grid.py"
 
 
+rule probe_strip:
+    """Condition maps beside those that probes read from every latent (Seesaw A.3)."""
+    input:
+        images=f"<results>/data/{EVALUATION}/manifest.json",
+        examples=expand(
+            "<results>/probes/{autoencoder}/examples/{condition}.safetensors",
+            autoencoder=PROBED,
+            condition=PROBES["conditions"],
+        ),
+    output:
+        pdf="<results>/figures/probe_strip.pdf",
+        png=report(
+            "<results>/figures/probe_strip.png",
+            caption="../report/probe_strip.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/probe_strip.csv",
+    log:
+        "<results>/logs/probe_strip.log",
+    benchmark:
+        "<results>/benchmarks/probe_strip/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.images"),
+        autoencoders=PROBED,
+        conditions={c: player(c) for c in PROBES["conditions"]},
+    script:
+        "../scripts/probe_strip.py"
+
+
 rule scenes:
     """The mini world shown: images, true depth, true segmentation, captions."""
     input:

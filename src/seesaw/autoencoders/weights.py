@@ -64,14 +64,20 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
         save_file(tensors, temporary)
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by key, on the CPU. See :func:`load_weights` for the errors."""
+def read_state(path: str | Path, prefer: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a weights file by key, on the CPU. See :func:`load_weights` for the errors.
+
+    Args:
+        path: see :func:`load_weights`.
+        prefer: where a ``torch.save`` file holds several state dicts, the one taken if it is there
+            (``"ema"``).
+    """
     path = Path(path)
     reject_what_is_no_weights_file(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix in PICKLES:
-        return _unwrap(_read_pickle(path), path)
+        return _unwrap(_read_pickle(path), path, prefer)
     raise ValueError(
         f"{path} ends in {path.suffix!r}; weights are .safetensors, {', '.join(PICKLES)} files"
     )
@@ -160,12 +166,14 @@ def _read_pickle(path: Path) -> object:
         ) from error
 
 
-def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
-    """The state dict in ``content``: itself, or the only one under ``state_dict`` or ``model``."""
+def _unwrap(content: object, path: Path, prefer: str | None = None) -> dict[str, Tensor]:
+    """The state dict in ``content``: itself, ``prefer``, the only ``state_dict`` or ``model``."""
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict; save that")
     if _is_state(content):
         return dict(content)
+    if isinstance(content.get(prefer), Mapping) and _is_state(content[prefer]):
+        return dict(content[prefer])
     inner = [
         key for key, value in content.items() if isinstance(value, Mapping) and _is_state(value)
     ]

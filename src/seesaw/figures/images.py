@@ -208,6 +208,59 @@ def autoencoder_grid(
     return sheet.figure
 
 
+@styled
+def probe_strip(
+    images: np.ndarray,
+    truth: Mapping[str, np.ndarray],
+    predictions: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    titles: Mapping[str, str],
+    columns: int = 8,
+) -> Figure:
+    """Images, their condition maps, and the maps that probes read from each latent.
+
+    Conditions stand side by side, with as many images each as fit into ``columns``.
+
+    Args:
+        images: uint8 ``(n, 3, R, R)``.
+        truth: condition -> the network's maps of the images, uint8 ``(n, R, R)``.
+        predictions: autoencoder -> condition -> maps of the same type and size.
+        titles: condition -> words above its columns.
+        columns: images of all conditions together.
+
+    Raises:
+        ValueError: no condition, or arrays of another type or number.
+    """
+    if not truth:
+        raise ValueError("probe_strip needs the maps of at least one condition")
+    check_pictures(images, "images")
+    shown = min(len(images), max(1, columns // len(truth)))
+    between = 0.12
+    room = WIDTH - LABEL_WIDTH - MARGIN - between * (len(truth) - 1)
+    size = min(0.9, room / (shown * len(truth)) - GAP)
+    row, head = size + GAP, 0.2
+    sheet = Sheet(head + 2 * MARGIN + (2 + len(predictions)) * row + 0.06)
+    for place, (condition, maps) in enumerate(truth.items()):
+        left = LABEL_WIDTH + place * (shown * row + between)
+        sheet.text(titles[condition], left + (shown * row - GAP) / 2, MARGIN)
+        colors = "gray" if condition == "canny" else "magma"
+        rows = {"the images": images}
+        named = {
+            "the maps": maps,
+            **{name: found[condition] for name, found in predictions.items()},
+        }
+        for name, values in named.items():
+            rows[name] = map_colors(values, colors)
+            check_pictures(rows[name], f"{condition} of {name!r}", len(images))
+        for index, pictures in enumerate(rows.values()):
+            y = MARGIN + head + index * row + (0.06 if index > 1 else 0)
+            for column in range(shown):
+                sheet.image(pictures[column], left + column * row, y, size)
+    _row_labels(sheet, ["image", "true map"], MARGIN + head, row)
+    _row_labels(sheet, [*predictions], MARGIN + head + 2 * row + 0.06, row)
+    return sheet.figure
+
+
 def label_colors(labels: np.ndarray, palette: Sequence[Sequence[int]] | None) -> np.ndarray:
     """Labels ``(N, H, W)`` to their colours, uint8 RGB ``(N, 3, H, W)``.
 
@@ -346,3 +399,38 @@ def read_examples(
         elif own != ids:
             raise ValueError(f"{first} and {path} hold examples of different images; remake one")
     return examples, ids
+
+
+def read_probes(
+    paths: Mapping[str, Mapping[str, str | Path]],
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]], list[str]]:
+    """Read what probes predicted; autoencoders that have no probe are left out.
+
+    Args:
+        paths: autoencoder -> condition -> safetensors file with the arrays ``maps`` and
+            ``predictions`` and the image ids as metadata ``ids`` (a JSON list), empty where there
+            is no probe.
+
+    Returns:
+        True maps per condition, predictions per autoencoder and condition, and the ids.
+
+    Raises:
+        ValueError: two files hold different images.
+    """
+    from safetensors import safe_open
+
+    truth: dict[str, np.ndarray] = {}
+    predictions: dict[str, dict[str, np.ndarray]] = {}
+    ids, first = [], None
+    for name, files in paths.items():
+        for condition, path in files.items():
+            with safe_open(path, framework="numpy") as file:
+                own = json.loads(file.metadata()["ids"])
+                if not own:
+                    continue
+                truth[condition] = file.get_tensor("maps")
+                predictions.setdefault(name, {})[condition] = file.get_tensor("predictions")
+            ids, first = (own, path) if first is None else (ids, first)
+            if own != ids:
+                raise ValueError(f"{first} and {path} hold different images; remake one")
+    return truth, predictions, ids

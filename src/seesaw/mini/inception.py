@@ -77,6 +77,12 @@ class MiniInception(MiniNetwork):
         """The network in its folded form."""
         return Classifier(norm=False)
 
+    @property
+    def head(self) -> np.ndarray:
+        """Weights of the class logits, float32 (64, 10), without their bias."""
+        weight = self.model.head.weight[STARTS[CLASS_FIELD] : STARTS[CLASS_FIELD + 1]]
+        return weight.detach().T.cpu().numpy()
+
     def extract(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of uint8 RGB images ``(N, 3, H, W)``, resized to 32 x 32.
 

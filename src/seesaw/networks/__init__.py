@@ -14,6 +14,9 @@ kind            fields
 ``features``    ``features`` float32 (N, D)
 ``perceptual``  nothing: it has ``distance(a, b) -> (N,)`` instead of ``extract``
 ==============  ==============================================================================
+
+A network of the kind ``features`` that classifies has the attribute ``head``: float32 (D, classes),
+what its features are multiplied with (the Inception Score needs it; see :func:`head_of`).
 """
 
 from pathlib import Path
@@ -52,6 +55,11 @@ def load_network(name: str, weights: str | Path | None = None, device: str = "cp
     if entry.weights is None and weights is not None:
         raise ValueError(f"network {name!r} has no weights, but {weights} was given")
     return NETWORKS.load(name)(weights, device)
+
+
+def head_of(network: Network) -> np.ndarray | None:
+    """Weights (D, classes) from a network's features to its class logits; None if it has none."""
+    return getattr(network, "head", None)
 
 
 def check_images(images: np.ndarray) -> None:

@@ -72,6 +72,11 @@ class Inception:
             "logits": "without bias",
         }
 
+    @property
+    def head(self) -> np.ndarray:
+        """Weights of the classifier, float32 (2048, 1008): the logits are ``features @ head``."""
+        return self.network.fc.weight.detach().T.cpu().numpy()
+
     @torch.inference_mode()
     def extract(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Features of uint8 RGB images ``(N, 3, H, W)``.

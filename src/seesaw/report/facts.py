@@ -14,6 +14,8 @@ UNBIASED_FROM = 50_000
 FORMULAS = {
     "ifid": "rFID of decoded interpolations between each latent and a drawn nearest neighbour",
     "spatial": "mean of Canny, depth and segmentation drift",
+    "latent-canny": "mean |p - c(x)|, p the edge probability that a probe reads from the latent",
+    "latent-depth": "mean |p - c(x)|, p the depth that a probe reads from the latent",
 }
 
 

@@ -1,0 +1,562 @@
+"""What a job of the plan costs: GPU-hours and bytes kept, from shapes, sizes and image counts.
+
+These are estimates. Operations are counted from the architectures (two per multiply-add) and
+divided by the sustained rates of :data:`ASSUMPTIONS`, the one place where a rate stands. A rule
+without an entry in :data:`COSTS` is "not estimated", and so is a job whose sizes are not known.
+Torch-free.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seesaw.config import ifid_variants
+from seesaw.registry import METRICS, NETWORKS, unknown
+
+DEVICE = "H100"
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A number that the estimate rests on."""
+
+    value: float
+    unit: str
+    source: str
+
+
+ASSUMPTIONS: Mapping[str, Assumption] = {
+    "training": Assumption(
+        151e12,
+        "operations/s",
+        "bf16 training of diffusion transformers; what 67 H100-hours for 400,000 steps of SiT-XL/2 "
+        "at batch 128 come to, if that time holds everything",
+    ),
+    "sampling": Assumption(
+        30e12, "operations/s", "assumed: float32 without TF32 (67e12 peak), as official samplers"
+    ),
+    "autoencoder": Assumption(
+        30e12, "operations/s", "assumed: float32 without TF32 (67e12 peak), as the jobs set it"
+    ),
+    "search": Assumption(40e12, "operations/s", "assumed: float32 matrix products"),
+    "features": Assumption(1500, "images/s", "assumed: Inception, CLIP, DINO and the like"),
+    "map": Assumption(150, "images/s", "assumed: dense depth networks"),
+    "labels": Assumption(100, "images/s", "assumed: dense segmentation networks"),
+    "faces": Assumption(150, "images/s", "assumed: face detection and embedding"),
+    "perceptual": Assumption(1500, "pairs/s", "assumed: LPIPS with AlexNet"),
+    "probe": Assumption(2000, "images/s", "assumed: training of a latent-to-condition network"),
+    "checkpoint": Assumption(
+        16, "bytes/parameter", "assumed: float32 weights, their average and two Adam moments"
+    ),
+    "control-share": Assumption(
+        0.5, "of the backbone", "assumed: the control branch copies half of the blocks"
+    ),
+    "folder-train": Assumption(1_281_167, "images", "ImageNet-1k train, until it is packed"),
+    "folder-val": Assumption(50_000, "images", "ImageNet-1k val, until it is packed"),
+}
+
+SIT_SIZES: Mapping[str, tuple[int, int]] = {
+    "SiT-S": (384, 12),
+    "SiT-B": (768, 12),
+    "SiT-L": (1024, 24),
+    "SiT-XL": (1152, 28),
+}
+"""Size -> (width, depth), as DiT (arXiv 2212.09748, table 1)."""
+
+CLASSES = 1001  # ImageNet's and the empty label
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one job. None: not estimated.
+
+    Attributes:
+        hours: on one GPU of the kind :data:`DEVICE`.
+        kept: bytes that stay in the results folder.
+    """
+
+    hours: float | None = None
+    kept: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a plan."""
+
+    rule: str
+    wildcards: Mapping[str, str] = field(default_factory=dict)
+    gpu: int = 0
+    mem_mb: int = 0
+    runtime: int = 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the estimate knows: the config with its pool resolved, and the jobs of the plan."""
+
+    config: Mapping[str, Any]
+    jobs: Sequence[Job] = ()
+
+    def option(self, path: str, default: Any) -> Any:
+        """A key of the config by its dotted path, or ``default``."""
+        node: Any = self.config
+        for key in path.split("."):
+            if not isinstance(node, Mapping) or key not in node:
+                return default
+            node = node[key]
+        return node
+
+    def autoencoder(self, name: str) -> Mapping[str, Any]:
+        """Entry of the pool."""
+        pool = {entry["name"]: entry for entry in self.config["autoencoders"]}
+        if name not in pool:
+            raise unknown("autoencoder", name, pool)
+        return pool[name]
+
+    def images(self, split: str) -> int | None:
+        """Images of a split: as packed, as the config says, or ImageNet's for train and val."""
+        results = self.option("pathvars.results", "results")
+        manifest = Path(results) / "data" / split / "manifest.json"
+        if manifest.exists():
+            return int(json.loads(manifest.read_text())["n"])
+        source = self.config["data"]["splits"][split]
+        assumed = ASSUMPTIONS.get(f"folder-{split}")
+        count = source.get("count", source.get("limit"))
+        return count if count is not None else (int(assumed.value) if assumed else None)
+
+    @property
+    def evaluation(self) -> int | None:
+        """Images of the evaluation split."""
+        return self.images(self.config["data"]["evaluation"])
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one packed image, uint8 RGB."""
+        return 3 * self.config["data"]["resolution"] ** 2
+
+
+# Operations of one image, two per multiply-add.
+
+
+def transformer_flops(*, tokens: int, width: int, depth: int, ratio: float = 4.0) -> float:
+    """Operations of a transformer's blocks (norms, biases and activations left out).
+
+    Args:
+        tokens: length of the sequence.
+        width: channels.
+        depth: blocks.
+        ratio: weights of the two or three MLP matrices together, in units of ``2 width^2``.
+    """
+    per_block = tokens * (4 + 2 * ratio) * width**2 + 2 * tokens**2 * width
+    return 2.0 * depth * per_block
+
+
+def sit_flops(*, width: int, depth: int, tokens: int, patch_channels: int) -> float:
+    """Operations of one forward pass of a SiT, which is built as DiT (arXiv 2212.09748).
+
+    Blocks, their adaptive modulation (6 width per block and image), patch embedding, time embedding
+    and the last layer, which predicts mean and variance (2 x ``patch_channels``), as DiT's table 4
+    counts: DiT-XL/2 at 32 x 32 x 4 is 118.64 and DiT-B/2 23.01 billion multiply-adds.
+
+    Args:
+        width: channels.
+        depth: blocks.
+        tokens: length of the sequence.
+        patch_channels: numbers per patch, patch^2 times the latent's channels.
+    """
+    ends = 3 * tokens * patch_channels * width + 2 * width**2
+    time = 256 * width + width**2
+    return transformer_flops(tokens=tokens, width=width, depth=depth) + 2.0 * (
+        depth * 6 * width**2 + ends + time
+    )
+
+
+def sit_parameters(*, width: int, depth: int, patch_channels: int) -> int:
+    """Trained parameters of a SiT (675 million for SiT-XL/2 on 4 channels)."""
+    block = 12 * width**2 + 9 * width + 6 * width**2 + 6 * width
+    patches = patch_channels * width + width
+    time = 256 * width + width + width**2 + width
+    last = 2 * width**2 + 2 * width + 2 * patch_channels * width + 2 * patch_channels
+    return depth * block + patches + time + CLASSES * width + last
+
+
+def kl_flops(
+    *,
+    resolution: int,
+    widths: Sequence[int],
+    layers: int,
+    latent_channels: int,
+    patch: int = 1,
+    middle_attention: bool = True,
+    deepest_attention: bool = False,
+    quant_conv: bool = True,
+    post_quant_conv: bool = True,
+) -> tuple[float, float]:
+    """Operations of encoding and of decoding one image with an AutoencoderKL of diffusers.
+
+    Convolutions, attention's products and its linear maps; norms and activations are left out.
+
+    Args:
+        resolution: side of the image.
+        widths: channels of each stage; each stage after the first halves the side.
+        layers: residual blocks per stage (the decoder has one more).
+        latent_channels: channels of the latent.
+        patch: pixels are unshuffled by this before the first convolution.
+        middle_attention: self-attention in the middle.
+        deepest_attention: and after each block of the deepest stage.
+        quant_conv: 1 x 1 convolution after the encoder.
+        post_quant_conv: 1 x 1 convolution before the decoder.
+    """
+    first, channels = resolution // patch, 3 * patch**2
+    sides = [first // 2**stage for stage in range(len(widths))]
+    last, deepest = widths[-1], sides[-1]
+
+    def conv(side: int, inputs: int, outputs: int, kernel: int = 3) -> int:
+        return side**2 * inputs * outputs * kernel**2
+
+    def block(side: int, inputs: int, outputs: int) -> int:
+        shortcut = conv(side, inputs, outputs, 1) if inputs != outputs else 0
+        return conv(side, inputs, outputs) + conv(side, outputs, outputs) + shortcut
+
+    def attention(side: int, width: int) -> int:
+        return 4 * side**2 * width**2 + 2 * side**4 * width
+
+    middle = 2 * block(deepest, last, last) + middle_attention * attention(deepest, last)
+    encode = conv(first, channels, widths[0]) + middle + conv(deepest, last, 2 * latent_channels)
+    encode += quant_conv * conv(deepest, 2 * latent_channels, 2 * latent_channels, 1)
+    decode = conv(deepest, latent_channels, last) + middle + conv(first, widths[0], channels)
+    decode += post_quant_conv * conv(deepest, latent_channels, latent_channels, 1)
+    for stage, (side, width) in enumerate(zip(sides, widths)):
+        above, below = widths[max(stage - 1, 0)], widths[min(stage + 1, len(widths) - 1)]
+        attends = deepest_attention and stage == len(widths) - 1
+        for index in range(layers):
+            encode += block(side, above if index == 0 else width, width)
+        for index in range(layers + 1):
+            decode += block(side, below if index == 0 else width, width)
+        if attends:
+            encode += layers * attention(side, width)
+            decode += (layers + 1) * attention(side, width)
+        if stage < len(widths) - 1:
+            encode += conv(side // 2, width, width)
+        if stage > 0:
+            decode += conv(side * 2, width, width)
+    return 2.0 * encode, 2.0 * decode
+
+
+def autoencoder_flops(entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Operations of encoding and of decoding one image, or None where nothing says them.
+
+    Args:
+        entry: of ``autoencoders``; its ``gflops`` if given, else counted for the KL families.
+    """
+    if "gflops" in entry:
+        return entry["gflops"]["encode"] * 1e9, entry["gflops"]["decode"] * 1e9
+    config = entry.get("config", {})
+    if entry["family"] not in ("diffusers-kl", "ldm-kl") or "resolution" not in config:
+        return None
+    official = config.get("official")
+    if official is None:
+        return kl_flops(
+            resolution=config["resolution"],
+            widths=config.get("widths", (64,)),
+            layers=config.get("layers", 1),
+            latent_channels=config.get("latent_channels", 4),
+            patch=config.get("patch", 1),
+            middle_attention=config.get("attention", False),
+        )
+    return kl_flops(
+        resolution=config["resolution"],
+        widths=official["block_out_channels"],
+        layers=official["layers_per_block"],
+        latent_channels=official["latent_channels"],
+        middle_attention=official.get("mid_block_add_attention", True),
+        deepest_attention=any(t.startswith("Attn") for t in official.get("down_block_types", [])),
+        quant_conv=official.get("use_quant_conv", True),
+        post_quant_conv=official.get("use_post_quant_conv", True),
+    )
+
+
+def latent_shape(entry: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Shape of a latent: a grid (C, H, W) or tokens (N, C); None where the entry does not say."""
+    shape = entry.get("latent_shape")
+    return tuple(shape) if shape else None
+
+
+def sit_shape(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Tokens of an autoencoder's SiT, and numbers per token.
+
+    Args:
+        entry: of ``autoencoders``; ``latent_shape`` and ``patch_size`` (default 1) are read.
+    """
+    shape = latent_shape(entry)
+    if shape is None:
+        return None
+    patch = entry.get("patch_size", 1)
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    channels, height, width = shape
+    return (height // patch) * (width // patch), channels * patch**2
+
+
+# Hours and bytes of one kind of work, from plain numbers.
+
+
+def rate(name: str) -> float:
+    """Value of an assumption."""
+    return ASSUMPTIONS[name].value
+
+
+def training_hours(forward: float, *, steps: int, batch_size: int) -> float:
+    """Hours of training: backward costs two forward passes.
+
+    Args:
+        forward: operations of one forward pass of one image.
+        steps: optimiser steps.
+        batch_size: images per step.
+    """
+    return 3 * forward * steps * batch_size / rate("training") / 3600
+
+
+def control_training_hours(forward: float, *, steps: int, batch_size: int) -> float:
+    """Hours of training a control branch on a frozen backbone.
+
+    The backbone runs forward and its activations backward, the branch both ways and its weights.
+    """
+    passes = 2 + 3 * rate("control-share")
+    return passes * forward * steps * batch_size / rate("training") / 3600
+
+
+def sampling_hours(
+    forward: float, *, images: int, evaluations: float, decode: float = 0.0
+) -> float:
+    """Hours of drawing and decoding samples.
+
+    Args:
+        forward: operations of one network evaluation of one image.
+        images: how many.
+        evaluations: of the network per image (twice the steps with guidance).
+        decode: operations of decoding one image.
+    """
+    seconds = forward * evaluations / rate("sampling") + decode / rate("autoencoder")
+    return images * seconds / 3600
+
+
+def segment_steps(step: int, others: Sequence[int]) -> int:
+    """Steps of the segment that ends at ``step``, where the other segments end at ``others``."""
+    return step - max((other for other in others if other < step), default=0)
+
+
+# The rules.
+
+
+def _pack_images(job: Job, study: Study) -> Cost:
+    count = study.images(job.wildcards["split"])
+    return Cost(0.0, None if count is None else count * study.image_bytes)
+
+
+def _train_autoencoder(job: Job, study: Study) -> Cost:
+    entry = study.autoencoder(job.wildcards["autoencoder"])
+    flops, parameters, train = autoencoder_flops(entry), entry.get("parameters"), entry["train"]
+    kept = 4.0 * parameters if parameters else None
+    if flops is None or "batch_size" not in train:
+        return Cost(None, kept)
+    work = 3 * sum(flops) * train["steps"] * train["batch_size"]
+    return Cost(work / rate("autoencoder") / 3600, kept)
+
+
+def _train_network(job: Job, study: Study) -> Cost:
+    return Cost()  # only networks of the mini world are trained: seconds, and not on this device
+
+
+def _reconstruct_images(job: Job, study: Study) -> Cost:
+    entry = study.autoencoder(job.wildcards["autoencoder"])
+    count, flops, shape = study.evaluation, autoencoder_flops(entry), latent_shape(entry)
+    if count is None:
+        return Cost()
+    return Cost(
+        None if flops is None else count * sum(flops) / rate("autoencoder") / 3600,
+        None if shape is None else count * (study.image_bytes + 4.0 * math.prod(shape)),
+    )
+
+
+def _extract_conditions(job: Job, study: Study) -> Cost:
+    kind, count = NETWORKS[job.wildcards["network"]].kind, study.evaluation
+    if count is None:
+        return Cost()
+    pixels = study.config["data"]["resolution"] ** 2
+    each = {
+        "edges": pixels,
+        "map": pixels,
+        "labels": pixels,
+        "features": 4 * 2048,
+        "faces": 4 * 518,
+    }
+    seconds = 0.0 if kind == "edges" else count / rate(kind)
+    return Cost(seconds / 3600, float(count * each[kind]))
+
+
+def _score_metric(job: Job, study: Study) -> Cost:
+    count, metric = study.evaluation, METRICS[job.wildcards["metric"]]
+    if count is None:
+        return Cost()
+    runs = metric.reads == "images" and metric.role is not None
+    return Cost(count / rate("perceptual") / 3600 if runs else 0.0, 100.0 * count)
+
+
+def _find_neighbours(job: Job, study: Study) -> Cost:
+    entry, options = study.autoencoder(job.wildcards["autoencoder"]), study.config["neighbours"]
+    flops, shape, count = autoencoder_flops(entry), latent_shape(entry), study.evaluation
+    pool = study.images(study.config["data"]["reference"])
+    if count is None or pool is None:
+        return Cost()
+    sizes = [pool if size == "all" else size for size in options["references"]]
+    tables = len(sizes) * len(options["distances"])
+    kept = float(count * options["k"] * tables * 40)
+    if flops is None or shape is None:
+        return Cost(None, kept)
+    references = max(sizes) / options["parts"]
+    search = 2.0 * count * math.prod(shape) * len(options["distances"])
+    seconds = references * (flops[0] / rate("autoencoder") + search / rate("search"))
+    return Cost(seconds / 3600, kept)
+
+
+def _score_ifid(job: Job, study: Study) -> Cost:
+    flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
+    count = study.evaluation
+    if count is None or flops is None:
+        return Cost()
+    variants = {tuple(sorted(variant.items(), key=str)) for variant in ifid_variants(study.config)}
+    each = sum(flops) / rate("autoencoder") + 1 / rate("features")
+    return Cost(len(variants) * count * each / 3600)
+
+
+def _sit(job: Job, study: Study) -> tuple[float, int, int, int] | None:
+    """Operations of a forward pass, width, depth and numbers per patch of a job's SiT."""
+    shape = sit_shape(study.autoencoder(job.wildcards["autoencoder"]))
+    model = job.wildcards.get("model", study.option("control.model", "SiT-XL")).partition("/")[0]
+    if shape is None or model not in SIT_SIZES:
+        return None
+    width, depth = SIT_SIZES[model]
+    flops = sit_flops(width=width, depth=depth, tokens=shape[0], patch_channels=shape[1])
+    return flops, width, depth, shape[1]
+
+
+def _train_diffusion(job: Job, study: Study) -> Cost:
+    sit = _sit(job, study)
+    if sit is None:
+        return Cost()
+    forward, width, depth, patch_channels = sit
+    chain = [
+        int(other.wildcards["step"])
+        for other in study.jobs
+        if other.rule == job.rule
+        and all(other.wildcards[k] == job.wildcards[k] for k in ("autoencoder", "model"))
+    ]
+    steps = study.option("diffusion.segment", None) or segment_steps(
+        int(job.wildcards["step"]), chain
+    )
+    batch = study.option("diffusion.batch_size", 128)
+    parameters = sit_parameters(width=width, depth=depth, patch_channels=patch_channels)
+    return Cost(
+        training_hours(forward, steps=steps, batch_size=batch), parameters * rate("checkpoint")
+    )
+
+
+def _sample(job: Job, study: Study, share: float, count: int | None, evaluations: float) -> Cost:
+    sit = _sit(job, study)
+    flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
+    if sit is None or flops is None or count is None:
+        return Cost()
+    hours = sampling_hours(
+        sit[0] * (1 + share), images=count, evaluations=evaluations, decode=flops[1]
+    )
+    return Cost(hours, float(count * study.image_bytes))
+
+
+def _sample_images(job: Job, study: Study) -> Cost:
+    guided = float(job.wildcards.get("cfg", 1)) != 1
+    evaluations = study.option("gfid.steps", 250) * (2 if guided else 1)
+    return _sample(job, study, 0.0, study.option("gfid.samples", 50_000), evaluations)
+
+
+def _score_gfid(job: Job, study: Study) -> Cost:
+    return Cost(study.option("gfid.samples", 50_000) / rate("features") / 3600)
+
+
+def _score_gfid_times(job: Job, study: Study) -> Cost:
+    times = study.option("gfid.times", [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])
+    samples = study.option("gfid.samples", 50_000)
+    drawn = _sample(job, study, 0.0, samples, study.option("gfid.steps", 250) * sum(times))
+    if drawn.hours is None:
+        return Cost()
+    return Cost(drawn.hours + len(times) * samples / rate("features") / 3600)
+
+
+def _train_control(job: Job, study: Study) -> Cost:
+    sit = _sit(job, study)
+    if sit is None:
+        return Cost()
+    forward, width, depth, patch_channels = sit
+    parameters = sit_parameters(width=width, depth=depth, patch_channels=patch_channels)
+    hours = control_training_hours(
+        forward,
+        steps=study.option("control.steps", 100_000),
+        batch_size=study.option("control.batch_size", 32),
+    )
+    return Cost(hours, parameters * rate("control-share") * rate("checkpoint"))
+
+
+def _sample_control(job: Job, study: Study) -> Cost:
+    count = study.option("control.samples", study.evaluation)
+    evaluations = study.option("control.sampling_steps", study.option("gfid.steps", 250))
+    return _sample(job, study, rate("control-share"), count, evaluations)
+
+
+def _train_probe(job: Job, study: Study) -> Cost:
+    count = study.images(study.option("probes.split", "train"))
+    if count is None:
+        return Cost()
+    epochs = study.option("probes.epochs", 100)
+    return Cost(epochs * count / rate("probe") / 3600)
+
+
+def _score_diffusability(job: Job, study: Study) -> Cost:
+    flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
+    count = study.option("diffusability.images", study.evaluation)
+    if flops is None or count is None:
+        return Cost()
+    # one encoding, and decodings of 11 turned and scaled latents and 2 down-sampled ones
+    return Cost(count * (flops[0] + 13 * flops[1]) / rate("autoencoder") / 3600)
+
+
+COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {
+    "pack_images": _pack_images,
+    "train_network": _train_network,
+    "train_autoencoder": _train_autoencoder,
+    "reconstruct_images": _reconstruct_images,
+    "extract_conditions": _extract_conditions,
+    "score_metric": _score_metric,
+    "find_neighbours": _find_neighbours,
+    "score_ifid": _score_ifid,
+    "train_diffusion": _train_diffusion,
+    "sample_images": _sample_images,
+    "score_gfid": _score_gfid,
+    "score_gfid_times": _score_gfid_times,
+    "train_control": _train_control,
+    "sample_control": _sample_control,
+    "train_probe": _train_probe,
+    "score_diffusability": _score_diffusability,
+}
+"""Rule -> cost of one of its jobs. Every rule that declares ``gpu`` has an entry (tested)."""
+
+
+def cost(job: Job, study: Study) -> Cost:
+    """Estimate of one job; a job that declares no GPU costs no GPU-hours.
+
+    ``hours`` counts one device; what a job does on several at once takes as many GPU-hours.
+    """
+    known = COSTS[job.rule](job, study) if job.rule in COSTS else Cost()
+    return Cost(known.hours if job.gpu else 0.0, known.kept)

@@ -1,0 +1,192 @@
+"""Samples of a trained SiT, decoded: uint8 images, one per evaluation image.
+
+A sample takes the label and the id of an evaluation image; its noise follows from (seed, id) only.
+So there are as many samples as evaluation images, with the same labels (50 per class for
+ImageNet-val), and a sample is the same however the work is cut.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seesaw.autoencoders.base import load_autoencoder
+from seesaw.diffusion.latents import read_labels
+from seesaw.diffusion.samplers import Sampler, sample
+from seesaw.diffusion.sit import SiT
+from seesaw.diffusion.train import load_sit
+from seesaw.files import sha256_of
+from seesaw.progress import progress
+from seesaw.reconstruct import decode_batch
+from seesaw.seeds import generator_for
+from seesaw.shards import Shards, ShardWriter
+
+THREADS = 8
+
+logger = logging.getLogger(__name__)
+
+
+class NoiseStream:
+    """Standard normal noise for a batch of images, array after array, drawn ahead of its use.
+
+    The k-th array of an image follows from (seed, purpose, image id) and k only.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], *, seed: int, purpose: str, ids: Sequence[str], arrays: int
+    ) -> None:
+        self.shape = (len(ids), *shape)
+        self._generators = [generator_for(seed, purpose, image_id) for image_id in ids]
+        self._left = arrays
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._coming: Future[np.ndarray] | None = None
+        self._ask()
+
+    def __enter__(self) -> "NoiseStream":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _draw(self) -> np.ndarray:
+        noise = np.empty(self.shape, np.float32)
+        for row, generator in zip(noise, self._generators, strict=True):
+            generator.standard_normal(out=row, dtype=np.float32)
+        return noise
+
+    def _ask(self) -> None:
+        self._coming = self._pool.submit(self._draw) if self._left > 0 else None
+        self._left -= 1
+
+    def next(self) -> np.ndarray:
+        """The next array, float32 ``(len(ids), *shape)``.
+
+        Raises:
+            ValueError: more arrays than were announced.
+        """
+        if self._coming is None:
+            raise ValueError("the noise stream is used up; announce more arrays")
+        noise = self._coming.result()
+        self._ask()
+        return noise
+
+
+def sample_latents(
+    model: SiT,
+    labels: Tensor,
+    ids: Sequence[str],
+    sampler: Sampler,
+    *,
+    seed: int,
+    latents: Tensor | None = None,
+    start: float = 1.0,
+    velocity: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Latents of samples, raw (denormalised) float32 ``(N, *latent_shape)``.
+
+    Args:
+        model: a trained SiT, on its device.
+        labels: int64 ``(N,)``.
+        ids: image ids; the noise depends on them.
+        sampler: how.
+        seed: the config's seed.
+        latents: raw latents to start from with ``start`` < 1: noised to
+            ``(1 - start) normalised + start noise`` (gFID(t), eq. 7 of the iFID paper). The noise
+            of an image is the same for every ``start``.
+        start: time to start from, after the shift.
+        velocity: what to integrate instead of ``model`` (a controlled model).
+    """
+    device = labels.device
+    times = sampler.times(model.shift_time, start)
+    arrays = 1 + (max(len(times) - 2, 0) if sampler.mode == "sde" else 0)
+    shape = model.latent_shape
+    with NoiseStream(shape, seed=seed, purpose="diffusion", ids=ids, arrays=arrays) as stream:
+        x = torch.from_numpy(stream.next()).to(device)
+        if start < 1:
+            if latents is None:
+                raise ValueError("a start below t = 1 needs latents to start from")
+            x = (1 - start) * model.normalise(latents) + start * x
+        found = sample(
+            velocity or model,
+            x,
+            labels,
+            times,
+            sampler,
+            noise=lambda step: torch.from_numpy(stream.next()).to(device),
+            null=model.num_classes,
+        )
+    return model.denormalise(found.float())
+
+
+def sample_images(
+    *,
+    checkpoint: str | Path,
+    family: str,
+    config: Mapping[str, Any],
+    weights: str | Path | None,
+    images: str | Path,
+    index: str | Path,
+    sampler: Sampler,
+    output: str | Path,
+    batch_size: int,
+    shard_size: int,
+    seed: int,
+    device: str,
+) -> None:
+    """Write a sample for each evaluation image: shards with the field ``images`` (uint8).
+
+    Args:
+        checkpoint: state of the trained SiT.
+        family: autoencoder family or ``"module:Class"``.
+        config: its keyword arguments.
+        weights: its weights file, if it has one.
+        images: manifest of the packed evaluation split (for ids and their order).
+        index: its index (for labels).
+        sampler: how.
+        output: manifest to write.
+        batch_size: images at a time.
+        shard_size: images per shard.
+        seed: the config's seed.
+        device: torch device.
+    """
+    model = load_sit(checkpoint, device)
+    autoencoder = load_autoencoder(family, weights, config, device=device)
+    labels = labels_for(model, index)
+    ids = Shards(images).ids
+    meta = {
+        "sampler": {**vars(sampler), "interval": list(sampler.interval)},
+        "seed": seed,
+        "checkpoint_sha256": sha256_of(checkpoint),
+    }
+    begin = time.monotonic()
+    starts = range(0, len(ids), batch_size)
+    with torch.inference_mode(), ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
+        for at in progress(starts, total=len(starts), what=f"{len(ids)} samples", unit="batche"):
+            some = ids[at : at + batch_size]
+            y = labels[at : at + batch_size].to(device)
+            latents = sample_latents(model, y, some, sampler, seed=seed)
+            pixels, clipped = decode_batch(autoencoder, latents, some, "sample")
+            writer.add(some, {"images": pixels, "clipped": clipped})
+    logger.info("%.1f samples/s on %s", len(ids) / (time.monotonic() - begin), device)
+
+
+def labels_for(model: SiT, index: str | Path) -> Tensor:
+    """Labels of the evaluation images, int64 ``(n,)``.
+
+    Raises:
+        ValueError: a label that the model was not trained on.
+    """
+    labels, classes = read_labels(index)
+    labels = np.where(labels == classes, model.num_classes, labels)
+    if labels.max(initial=0) > model.num_classes:
+        raise ValueError(
+            f"{index} has labels up to {classes - 1}, the model was trained on "
+            f"{model.num_classes} classes; evaluate on images of the training split's classes"
+        )
+    return torch.from_numpy(labels)

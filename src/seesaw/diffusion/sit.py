@@ -1,0 +1,319 @@
+"""SiT: a diffusion transformer that predicts the velocity of the linear path (Ma et al. 2024).
+
+Same computation and same state-dict layout as the model of the iFID paper
+(tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID bac6ede, ``ifid/sit/sit.py``), so its released
+checkpoints load. Time runs from 0 (data) to 1 (noise): ``x_t = (1 - t) x + t noise``, velocity
+``noise - x``. Latents are normalised by the model's own BatchNorm.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seesaw.registry import unknown
+
+BN_EPS = 1e-4
+BN_MOMENTUM = 0.1
+FREQUENCIES = 256
+PUBLISHED_DIMENSIONS = 4096
+"""Latent dimensions at which the published time shift is 1."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Blocks, width and attention heads."""
+
+    depth: int
+    width: int
+    heads: int
+
+
+SIZES = {
+    "SiT-Ti": Size(4, 128, 2),
+    "SiT-S": Size(12, 384, 6),
+    "SiT-B": Size(12, 768, 12),
+    "SiT-L": Size(24, 1024, 16),
+    "SiT-XL": Size(28, 1152, 16),
+}
+"""SiT-Ti is the mini world's; the others are those of the SiT paper."""
+
+
+def size_of(name: str) -> Size:
+    """The size called ``name``.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in SIZES:
+        raise unknown("SiT size", name, SIZES)
+    return SIZES[name]
+
+
+def time_shift_of(latent_shape: Sequence[int], dimensions: int = PUBLISHED_DIMENSIONS) -> float:
+    """``sqrt(number of latent dimensions / dimensions)``; the paper's ``dimensions`` is 4096."""
+    return math.sqrt(math.prod(latent_shape) / dimensions)
+
+
+class SiT(nn.Module):
+    """Velocity network on latents.
+
+    Args:
+        latent_shape: ``(C, H, H)`` of a grid or ``(T, C)`` of tokens.
+        size: a name in :data:`SIZES`.
+        patch_size: side of the squares that become one token; 1 for tokens.
+        num_classes: labels are ``0 .. num_classes - 1``; ``num_classes`` means no label.
+        time_shift: ``s`` of :meth:`shift_time`.
+
+    Raises:
+        ValueError: an unknown size, or a latent that cannot be cut into such patches.
+    """
+
+    data_at = 0
+
+    def __init__(
+        self,
+        latent_shape: Sequence[int],
+        *,
+        size: str,
+        patch_size: int = 1,
+        num_classes: int = 1000,
+        time_shift: float = 1.0,
+    ) -> None:
+        super().__init__()
+        depth, width, heads = (getattr(size_of(size), f) for f in ("depth", "width", "heads"))
+        self.latent_shape = tuple(latent_shape)
+        self.num_classes = num_classes
+        self.time_shift = time_shift
+        self.patch_size = patch_size
+        self.spatial = _check_latent(self.latent_shape, patch_size)
+        self.channels = self.latent_shape[0 if self.spatial else 1]
+        if self.spatial:
+            side = self.latent_shape[1] // patch_size
+            self.token_grid = (side, side)
+            self.x_embedder: nn.Module = PatchEmbed(self.channels, width, patch_size)
+            positions = sincos_2d(width, side)
+            self.bn: nn.Module = nn.BatchNorm2d(
+                self.channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False
+            )
+        else:
+            self.token_grid = None
+            self.x_embedder = nn.Linear(self.channels, width)
+            positions = sincos_1d(width, self.latent_shape[0])
+            self.bn = nn.BatchNorm1d(
+                self.channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False
+            )
+        self.t_embedder = TimeEmbedder(width)
+        self.y_embedder = LabelEmbedder(num_classes, width)
+        self.pos_embed = nn.Parameter(positions[None].float(), requires_grad=False)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.final_layer = FinalLayer(width, patch_size**2 * self.channels)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        if self.spatial:
+            nn.init.xavier_uniform_(self.x_embedder.proj.weight.flatten(1))
+            nn.init.zeros_(self.x_embedder.proj.bias)
+        nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02)
+        nn.init.normal_(self.t_embedder.mlp[0].weight, std=0.02)
+        nn.init.normal_(self.t_embedder.mlp[2].weight, std=0.02)
+        for part in (*self.blocks, self.final_layer):
+            nn.init.zeros_(part.adaLN_modulation[1].weight)
+        nn.init.zeros_(self.final_layer.linear.weight)
+
+    def shift_time(self, t: Tensor) -> Tensor:
+        """``s t / (1 + (s - 1) t)``: more time near the noise for larger latents."""
+        return self.time_shift * t / (1 + (self.time_shift - 1) * t)
+
+    def normalise(self, latents: Tensor) -> Tensor:
+        """BatchNorm of raw latents: by the batch in training, by running statistics else."""
+        if self.spatial:
+            return self.bn(latents)
+        return self.bn(latents.transpose(1, 2)).transpose(1, 2)
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """Samples back to raw latents: ``x sqrt(running_var) + running_mean``.
+
+        As the paper's code, without the eps of :meth:`normalise`.
+        """
+        shape = (1, -1, 1, 1) if self.spatial else (1, 1, -1)
+        scale = self.bn.running_var.sqrt().view(shape)
+        return x * scale.to(x.dtype) + self.bn.running_mean.view(shape).to(x.dtype)
+
+    def embed(self, x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised latents, times and labels to tokens ``(N, T, D)`` and a condition ``(N, D)``."""
+        return self.x_embedder(x) + self.pos_embed, self.t_embedder(t) + self.y_embedder(y)
+
+    def unembed(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """Tokens of the last block to a velocity ``(N, *latent_shape)``."""
+        x = self.final_layer(tokens, condition)
+        if not self.spatial:
+            return x
+        (rows, columns), p, c = self.token_grid, self.patch_size, self.channels
+        x = x.reshape(-1, rows, columns, p, p, c).permute(0, 5, 1, 3, 2, 4)
+        return x.reshape(-1, c, rows * p, columns * p)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Velocity at normalised latents ``x``.
+
+        Args:
+            x: ``(N, *latent_shape)``, normalised.
+            t: ``(N,)`` in [0, 1], 0 data, 1 noise (after the shift).
+            y: int64 ``(N,)``; ``num_classes`` means no label.
+        """
+        tokens, condition = self.embed(x, t, y)
+        for block in self.blocks:
+            tokens = block(tokens, condition)
+        return self.unembed(tokens, condition)
+
+
+def _check_latent(shape: tuple[int, ...], patch_size: int) -> bool:
+    """Whether the latent is a grid; raise where it cannot be cut into patches."""
+    if len(shape) == 2:
+        if patch_size != 1:
+            raise ValueError(f"1-D tokens {shape} take patch_size 1, got {patch_size}")
+        return False
+    if len(shape) != 3 or shape[1] != shape[2] or shape[1] % patch_size:
+        raise ValueError(
+            f"a SiT with patch_size {patch_size} takes latents (C, H, H) with H a multiple of "
+            f"{patch_size}, or tokens (T, C); got {shape}"
+        )
+    return True
+
+
+class PatchEmbed(nn.Module):
+    """Squares of ``patch_size`` to tokens, row by row."""
+
+    def __init__(self, channels: int, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, T, D)``."""
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class TimeEmbedder(nn.Module):
+    """Sinusoids of t (in [0, 1], not scaled) and a two-layer network."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        """``(N,)`` to ``(N, D)``."""
+        half = FREQUENCIES // 2
+        steps = torch.arange(half, dtype=torch.float32, device=t.device)
+        angles = t[:, None].float() * torch.exp(-math.log(10000.0) * steps / half)
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(t.dtype))
+
+
+class LabelEmbedder(nn.Module):
+    """One vector per label and one, the last, for no label."""
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.embedding_table = nn.Embedding(num_classes + 1, width)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """``(N,)`` to ``(N, D)``."""
+        return self.embedding_table(y)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, T, D)`` to the same."""
+        n, t, d = x.shape
+        q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return self.proj(
+            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, d)
+        )
+
+
+class Mlp(nn.Module):
+    """Two layers with a tanh-approximated GELU between, four times as wide inside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., D)`` to the same."""
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Layer norm without learned parameters, then ``x (1 + scale) + shift`` per image."""
+    x = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    return torch.addcmul(shift[:, None], x, 1 + scale[:, None])
+
+
+class Block(nn.Module):
+    """Attention and MLP, each modulated and gated by the condition (adaLN-Zero)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = Attention(width, heads)
+        self.mlp = Mlp(width)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """Tokens ``(N, T, D)`` and a condition ``(N, D)`` to tokens."""
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, 1)
+        x = torch.addcmul(x, gate_a[:, None], self.attn(modulate(x, shift_a, scale_a)))
+        return torch.addcmul(x, gate_m[:, None], self.mlp(modulate(x, shift_m, scale_m)))
+
+
+class FinalLayer(nn.Module):
+    """Modulated layer norm, then a linear map to the values of a patch."""
+
+    def __init__(self, width: int, values: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, values)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """``(N, T, D)`` to ``(N, T, values)``."""
+        shift, scale = self.adaLN_modulation(c).chunk(2, 1)
+        return self.linear(modulate(x, shift, scale))
+
+
+def sincos_2d(width: int, side: int) -> Tensor:
+    """Fixed positions of a square grid, float64 ``(side * side, width)``.
+
+    The first half encodes the column, the second the row; each half sines, then cosines.
+    """
+    rows, columns = torch.meshgrid(*[torch.arange(side, dtype=torch.float64)] * 2, indexing="ij")
+    return torch.cat([_sincos(width // 2, g.flatten()) for g in (columns, rows)], dim=1)
+
+
+def _sincos(width: int, positions: Tensor) -> Tensor:
+    half = width // 2
+    angles = positions[:, None] / 10000 ** (torch.arange(half, dtype=torch.float64) / half)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def sincos_1d(width: int, length: int) -> Tensor:
+    """Fixed positions of a sequence, ``(length, width)``: sines at even, cosines at odd places."""
+    positions = torch.arange(length, dtype=torch.float64)[:, None]
+    steps = torch.arange(0, width, 2, dtype=torch.float64)
+    angles = positions * torch.exp(-math.log(10000.0) / width * steps)
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)

@@ -1,0 +1,33 @@
+"""A config of two autoencoders, one of known size, for the tests of costs and plan."""
+
+KL = {"name": "kl", "family": "diffusers-kl", "latent_shape": [4, 32, 32], "patch_size": 2}
+KL["config"] = {
+    "resolution": 256,
+    "official": {
+        "block_out_channels": [128, 256, 512, 512],
+        "layers_per_block": 2,
+        "latent_channels": 4,
+    },
+}
+CONFIG = {
+    "name": "a study",
+    "pathvars": {"results": "nowhere"},
+    "data": {
+        "resolution": 256,
+        "splits": {"train": {"source": "folder", "path": "x"}, "val": {"source": "folder"}},
+        "evaluation": "val",
+        "reference": "train",
+    },
+    "networks": {},
+    "autoencoders": [KL, {"name": "own", "family": "module:Class"}],
+    "neighbours": {
+        "k": 10,
+        "distances": ["l2", "cosine"],
+        "references": [50000, "all"],
+        "parts": 4,
+    },
+    "ifid": {
+        "default": {"interpolation": "slerp", "alpha": 0.5, "k": 10, "references": "all"},
+        "alphas": [0, 0.5],
+    },
+}

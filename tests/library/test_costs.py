@@ -1,0 +1,201 @@
+"""The cost model: closed forms, operations counted by torch, published sizes."""
+
+import math
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from small_study import CONFIG, KL
+from torch.utils.flop_counter import FlopCounterMode
+
+from seesaw.costs import (
+    COSTS,
+    SIT_SIZES,
+    Cost,
+    Job,
+    Study,
+    autoencoder_flops,
+    control_training_hours,
+    cost,
+    kl_flops,
+    rate,
+    sampling_hours,
+    segment_steps,
+    sit_flops,
+    sit_parameters,
+    sit_shape,
+    training_hours,
+    transformer_flops,
+)
+
+STUDY = Study(CONFIG)
+XL = {"width": 1152, "depth": 28, "patch_channels": 16}
+
+
+def of(rule, *, gpu=1, study=STUDY, **wildcards):
+    return cost(Job(rule=rule, wildcards=wildcards, gpu=gpu), study)
+
+
+@pytest.mark.parametrize(
+    "size, multiply_adds", [("SiT-S", 6.06e9), ("SiT-B", 23.01e9), ("SiT-XL", 118.64e9)]
+)
+def test_transformers_as_published(size, multiply_adds):
+    """DiT (arXiv 2212.09748), table 4: DiT-S/2, B/2 and XL/2 on 32 x 32 x 4."""
+    width, depth = SIT_SIZES[size]
+    flops = sit_flops(width=width, depth=depth, tokens=256, patch_channels=16)
+    assert flops / 2 == pytest.approx(multiply_adds, rel=2e-3)
+
+
+@pytest.mark.parametrize("size, millions", [("SiT-B", 130), ("SiT-L", 458), ("SiT-XL", 675)])
+def test_parameters_as_published(size, millions):
+    width, depth = SIT_SIZES[size]
+    parameters = sit_parameters(width=width, depth=depth, patch_channels=16)
+    assert parameters / 1e6 == pytest.approx(millions, abs=0.5)
+
+
+def test_blocks_are_those_of_torch():
+    width, depth, tokens = 64, 2, 24
+    layer = torch.nn.TransformerEncoderLayer(width, 4, 4 * width, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, depth, enable_nested_tensor=False).train()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, tokens, width))
+    assert counter.get_total_flops() == transformer_flops(tokens=tokens, width=width, depth=depth)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("quant", [False, True])
+def test_kl_autoencoders_are_those_of_diffusers(attention, quant):
+    widths, layers = (32, 64, 64), 2
+    down, up = ["DownEncoderBlock2D"] * 3, ["UpDecoderBlock2D"] * 3
+    if attention:
+        down[-1], up[0] = "AttnDownEncoderBlock2D", "AttnUpDecoderBlock2D"
+    with torch.device("meta"):
+        model = AutoencoderKL(
+            block_out_channels=widths,
+            layers_per_block=layers,
+            latent_channels=6,
+            down_block_types=down,
+            up_block_types=up,
+            use_quant_conv=quant,
+            use_post_quant_conv=quant,
+            mid_block_add_attention=not quant,
+        )
+        images, latents = torch.zeros(1, 3, 32, 32), torch.zeros(1, 6, 8, 8)
+        counted = []
+        for call in (lambda: model.encode(images), lambda: model.decode(latents)):
+            with FlopCounterMode(display=False) as counter:
+                call()
+            counted.append(counter.get_total_flops())
+    assert tuple(counted) == kl_flops(
+        resolution=32,
+        widths=widths,
+        layers=layers,
+        latent_channels=6,
+        middle_attention=not quant,
+        deepest_attention=attention,
+        quant_conv=quant,
+        post_quant_conv=quant,
+    )
+
+
+def test_patches_cost_what_their_channels_cost():
+    plain = kl_flops(resolution=8, widths=[32], layers=1, latent_channels=4)
+    patched = kl_flops(resolution=32, patch=4, widths=[32], layers=1, latent_channels=4)
+    more = 2 * 8 * 8 * 9 * 32 * (48 - 3)
+    assert patched == (plain[0] + more, plain[1] + more)
+
+
+def test_hours_in_closed_form():
+    assert training_hours(rate("training"), steps=100, batch_size=12) == 1.0
+    assert control_training_hours(rate("training"), steps=3600, batch_size=1) == 2 + 3 * rate(
+        "control-share"
+    )
+    assert sampling_hours(rate("sampling"), images=36, evaluations=100) == 1.0
+    assert sampling_hours(0, images=7200, evaluations=9, decode=rate("autoencoder")) == 2.0
+
+
+def test_sit_xl_takes_its_67_hours():
+    forward = sit_flops(tokens=256, **XL)
+    assert training_hours(forward, steps=400_000, batch_size=128) == pytest.approx(67, abs=0.1)
+
+
+def test_tokens_of_a_sit():
+    assert sit_shape(KL) == (256, 16)
+    assert sit_shape({"latent_shape": [32, 16, 16], "patch_size": 1}) == (256, 32)
+    assert sit_shape({"latent_shape": [64, 32]}) == (64, 32)
+    assert sit_shape({}) is None
+
+
+def test_segments():
+    assert segment_steps(100, []) == 100
+    assert segment_steps(300, [100, 200, 300, 400]) == 100
+
+
+def test_a_chain_of_segments_costs_its_steps():
+    jobs = [
+        Job(
+            rule="train_diffusion",
+            wildcards={"autoencoder": "kl", "model": model, "step": f"{step:07d}"},
+            gpu=1,
+        )
+        for model in ("SiT-XL", "SiT-B")
+        for step in (100_000, 200_000, 400_000)
+    ]
+    study = Study(CONFIG, jobs)
+    xl = [cost(job, study) for job in jobs[:3]]
+    assert math.fsum(c.hours for c in xl) == pytest.approx(67, abs=0.1)
+    assert xl[2].hours == pytest.approx(2 * xl[1].hours)
+    assert xl[0].kept == sit_parameters(**XL) * rate("checkpoint")
+
+
+def test_rules_in_closed_form():
+    encode, decode = autoencoder_flops(KL)
+    seconds = (encode + decode) / rate("autoencoder")
+    image, latent = 3 * 256**2, 4 * 4 * 32 * 32
+    assert of("reconstruct_images", autoencoder="kl") == Cost(
+        50_000 * (encode + decode) / rate("autoencoder") / 3600, 50_000 * (image + latent)
+    )
+    assert of("pack_images", gpu=0, split="train") == Cost(0.0, 1_281_167 * image)
+    assert of("score_ifid", autoencoder="kl").hours == pytest.approx(
+        2 * 50_000 * (seconds + 1 / rate("features")) / 3600  # alphas 0 and 0.5, the default again
+    )
+    search = 2 * 50_000 * 4 * 32 * 32 * 2 / rate("search")
+    assert of("find_neighbours", autoencoder="kl", part="0").hours == pytest.approx(
+        1_281_167 / 4 * (encode / rate("autoencoder") + search) / 3600
+    )
+
+
+def test_guidance_doubles_the_network_evaluations():
+    plain, guided = (
+        of("sample_images", autoencoder="kl", model="SiT-XL/2", cfg=cfg).hours for cfg in "14"
+    )
+    decode = 50_000 * autoencoder_flops(KL)[1] / rate("autoencoder") / 3600
+    assert guided - decode == pytest.approx(2 * (plain - decode))
+
+
+@pytest.mark.parametrize("rule", sorted(set(COSTS) - {"train_autoencoder", "train_network"}))
+def test_every_rule_has_a_finite_estimate(rule):
+    wildcards = {"autoencoder": "kl", "split": "val", "network": "inception", "metric": "lpips"}
+    estimate = of(rule, model="SiT-B", step="0400000", cfg="1", **wildcards)
+    assert 0 <= estimate.hours < 200
+    assert rule == "pack_images" or estimate.hours > 0
+
+
+def test_what_is_not_known_is_not_zero():
+    assert of("reconstruct_images", autoencoder="own") == Cost(None, None)
+    assert of("train_diffusion", autoencoder="own", model="SiT-B", step="1").hours is None
+    assert of("rule_of_tomorrow") == Cost(None, None)
+    assert of("rule_of_tomorrow", gpu=0) == Cost(0.0, None)
+    with pytest.raises(ValueError, match="unknown autoencoder 'lk'. Did you mean 'kl'"):
+        of("reconstruct_images", autoencoder="lk")
+
+
+def test_image_counts(tmp_path):
+    study = Study({**CONFIG, "pathvars": {"results": str(tmp_path)}})
+    assert (study.images("train"), study.images("val")) == (1_281_167, 50_000)
+    (tmp_path / "data/val").mkdir(parents=True)
+    (tmp_path / "data/val/manifest.json").write_text('{"n": 150}')
+    assert study.images("val") == 150
+    splits = {"more": {"source": "folder"}, "few": {"source": "folder", "limit": 7}}
+    study = Study({**CONFIG, "data": {**CONFIG["data"], "splits": splits}})
+    assert (study.images("few"), study.images("more")) == (7, None)
