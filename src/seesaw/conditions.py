@@ -5,6 +5,7 @@ A source is the packed evaluation split or an autoencoder's reconstructions of i
 
 from pathlib import Path
 
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.networks import load_network
 from seesaw.progress import progress
 from seesaw.shards import Shards, ShardWriter
@@ -22,7 +23,8 @@ def extract_conditions(
     """Run one network over all images of a set of shards.
 
     Writes shards of the same sizes as the input's, with the fields of the network's kind (see
-    :mod:`seesaw.networks`).
+    :mod:`seesaw.networks`). Batches that do not fit into memory are halved; the manifest's ``meta``
+    then says so (``fitted_batch_size``).
 
     Args:
         network: registry name.
@@ -35,6 +37,7 @@ def extract_conditions(
     source = Shards(images)
     extractor = load_network(network, weights, device)
     meta = {**extractor.meta, "network": network}
+    extract = Batched(extractor.extract, network)
     shard_size = max(shard["n"] for shard in source.shards)
     batches = progress(
         source.batches(["images"], batch_size),
@@ -44,4 +47,5 @@ def extract_conditions(
     )
     with ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
         for batch in batches:
-            writer.add(batch.ids, extractor.extract(batch["images"]))
+            writer.add(batch.ids, extract(batch["images"]))
+        meta.update(fitted_sizes(extract))

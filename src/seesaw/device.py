@@ -24,17 +24,31 @@ def claim_device(gpu: int) -> str:
 
     ``gpu=0`` is the CPU mode: the job then sees no GPU. With ``gpu >= 1`` it leases that many of
     the devices that ``CUDA_VISIBLE_DEVICES`` names (all of the host's, where it is not set) and
-    waits while others hold them. Inside a SLURM job the devices that SLURM gave are used.
+    waits while others hold them. Inside a SLURM job the devices that SLURM gave are used; where it
+    gave more than ``gpu`` (Snakemake itself runs in an allocation), they are leased among its jobs.
+    One line of the log says which devices the job holds.
+
+    The environment variable ``SEESAW_DEVICE=cpu`` leaves all of this as it is but computes on the
+    CPU: to try out on a machine without GPUs how devices are handed out, with
+    ``CUDA_VISIBLE_DEVICES`` naming them.
 
     Raises:
-        RuntimeError: the host has fewer GPUs, or torch cannot use them.
+        RuntimeError: the host or SLURM offers fewer GPUs, or torch cannot use them.
+        ValueError: ``SEESAW_DEVICE`` is something else.
     """
+    forced = os.environ.get("SEESAW_DEVICE", "")
+    if forced not in ("", "cpu"):
+        raise ValueError(f"SEESAW_DEVICE is {forced!r}; it can be 'cpu', or must not be set")
     if gpu == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        logger.info("device: cpu")
         return "cpu"
-    if not any(name in os.environ for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")):
-        folder = Path(tempfile.gettempdir()) / f"seesaw-gpus-{os.getuid()}"
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(lease(visible_devices(), gpu, folder))
+    devices, origin = _hold(gpu)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    held = f"index {', '.join(devices)} ({origin})"
+    if forced:
+        logger.info("device: cpu, as SEESAW_DEVICE says; holds %s", held)
+        return "cpu"
     import torch
 
     if not torch.cuda.is_available():
@@ -44,7 +58,25 @@ def claim_device(gpu: int) -> str:
         )
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    logger.info("device: cuda; holds %s", held)
     return "cuda"
+
+
+def _hold(gpu: int) -> tuple[list[str], str]:
+    """Devices of this job, and words for where they come from."""
+    folder = Path(tempfile.gettempdir()) / f"seesaw-gpus-{os.getuid()}"
+    if not any(name in os.environ for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")):
+        return lease(visible_devices(), gpu, folder), "leased"
+    job = os.environ.get("SLURM_JOB_ID", "of unknown number")
+    given = visible_devices() if "CUDA_VISIBLE_DEVICES" in os.environ else []
+    if len(given) < gpu:
+        raise RuntimeError(
+            f"{gpu} GPU(s) asked for, SLURM job {job} was given {', '.join(given) or 'none'}; ask "
+            "for them by the resource gpu (and by no other name), see docs/cluster.md"
+        )
+    if len(given) > gpu:  # indices count within the allocation, and so do its locks
+        return lease(given, gpu, folder / f"slurm-{job}"), f"leased in SLURM job {job}"
+    return given, f"given by SLURM job {job}"
 
 
 def visible_devices() -> list[str]:

@@ -10,16 +10,18 @@ returns the latent itself to the last bit.
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seesaw.autoencoders.base import load_autoencoder
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.files import write_tensors
 from seesaw.metrics.frechet import Moments, bias_note, frechet_distance, statistics_of
 from seesaw.networks import load_network
@@ -184,7 +186,9 @@ def score_ifid(
     """IFID of one autoencoder for a default setting and its variants.
 
     Images pass the decoder in the batches of the stage ``reconstruct`` and the feature network in
-    those of ``conditions``, so that alpha = 0 repeats rFID to the last digit.
+    those of ``conditions``, so that alpha = 0 repeats rFID to the last digit. Where a batch did not
+    fit into memory and was halved, here or there, it repeats it up to the rounding of floats; the
+    provenance then says so (``fitted_batch_size``).
 
     Args:
         autoencoder: its name.
@@ -215,23 +219,25 @@ def score_ifid(
     import pandas as pd
 
     target = statistics_of(Shards(features))
+    model = load_autoencoder(family, weights, config, device=device)
+    options = {"posterior": posterior, "seed": seed, "device": device}
     world = Latents(
-        model=load_autoencoder(family, weights, config, device=device),
+        encode=Batched(partial(encode_batch, model, **options), "encoding"),
+        decode=Batched(partial(decode_batch, model), "decoding"),
+        extract=Batched(load_network(network, network_weights, device).extract, network),
         source=Shards(reconstructions),
         pool=Shards(references),
         table=pd.read_parquet(neighbours),
-        posterior=posterior,
         seed=seed,
         device=device,
     )
     require_same_ids(world.source, Shards(features))
-    extract = load_network(network, network_weights, device).extract
     settings = list(dict.fromkeys([default, *variants]))
     values: dict[Variant, float] = {}
     with torch.inference_mode():
         for draw in sorted({variant.draw for variant in settings}):
             members = [variant for variant in settings if variant.draw == draw]
-            moments = world.moments(members, extract, decode_batch_size, feature_batch_size)
+            moments = world.moments(members, decode_batch_size, feature_batch_size)
             for variant in members:
                 values[variant] = frechet_distance(target, moments[variant].statistics())
                 logger.info("iFID %s %s: %.4f", autoencoder, variant.name, values[variant])
@@ -253,7 +259,13 @@ def score_ifid(
         )
         for variant, name in [(default, ""), *((v, v.name) for v in settings)]
     ]
-    write_scores(output_scores, autoencoder=autoencoder, scores=scores, provenance=provenance)
+    fitted = fitted_sizes(world.encode, world.decode, world.extract)
+    write_scores(
+        output_scores,
+        autoencoder=autoencoder,
+        scores=scores,
+        provenance={**provenance, **fitted},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,27 +273,28 @@ class Latents:
     """Evaluation latents of one autoencoder, and what it takes to interpolate them.
 
     Attributes:
-        model: the autoencoder.
+        encode: uint8 images and their ids to latents, see :func:`encode_batch`.
+        decode: latents and their ids to uint8 images, see :func:`decode_batch`.
+        extract: uint8 images to what the feature network finds in them.
         source: shards with the fields ``latents`` and ``images`` (reconstructions).
         pool: the packed reference split.
         table: neighbours of every evaluation latent.
-        posterior: ``"mean"`` or ``"sample"``.
-        seed: of the draw and of posterior samples.
+        seed: of the draw.
         device: torch device.
     """
 
-    model: nn.Module
+    encode: Batched
+    decode: Batched
+    extract: Batched
     source: Shards
     pool: Shards
     table: "pd.DataFrame"
-    posterior: str
     seed: int
     device: str
 
     def moments(
         self,
         members: Sequence[Variant],
-        extract: Callable[[np.ndarray], Mapping[str, np.ndarray]],
         decode_batch_size: int,
         feature_batch_size: int,
     ) -> dict[Variant, Moments]:
@@ -300,7 +313,7 @@ class Latents:
         )
 
         def add(variant: Variant, pixels: np.ndarray) -> None:
-            found = extract(pixels)["features"]
+            found = self.extract(pixels)["features"]
             sums.setdefault(variant, Moments(found.shape[1])).add(found)
 
         for shard in shards:
@@ -308,7 +321,7 @@ class Latents:
             for z, other, ids in self.pairs(shard, chosen, decode_batch_size):
                 for variant in members:
                     mixed = interpolate(variant.interpolation, z, other, variant.alpha)
-                    pixels, _ = decode_batch(self.model, mixed, ids, f"iFID {variant.name}")
+                    pixels, _ = self.decode(mixed, ids, what=f"iFID {variant.name}")
                     if variant in waiting:
                         pixels = np.concatenate([waiting[variant], pixels])
                     while len(pixels) >= feature_batch_size:
@@ -330,15 +343,7 @@ class Latents:
 
     def of_references(self, names: list[str]) -> Tensor:
         """Latents of reference images, encoded again: they are not kept by the search."""
-        images = self.pool.take(names, ["images"])["images"]
-        return encode_batch(
-            self.model,
-            images,
-            names,
-            posterior=self.posterior,
-            seed=self.seed,
-            device=self.device,
-        )
+        return self.encode(self.pool.take(names, ["images"])["images"], names)
 
     def write_examples(self, output: str | Path, originals: Shards, default: Variant) -> None:
         """The same few images for every autoencoder, with what iFID makes of them.
@@ -360,8 +365,8 @@ class Latents:
                 "images": originals.take(ids, ["images"])["images"],
                 "reconstructions": batch["images"],
                 "neighbour_images": self.pool.take(names, ["images"])["images"],
-                "neighbours": decode_batch(self.model, other, names)[0],
-                "interpolations": decode_batch(self.model, mixed, ids)[0],
+                "neighbours": self.decode(other, names)[0],
+                "interpolations": self.decode(mixed, ids)[0],
             },
             {"ids": json.dumps(ids)},
         )

@@ -6,6 +6,7 @@ Images -> latents -> images again; latents and uint8 reconstructions are stored 
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seesaw.autoencoders.base import decode_float, encode_uint8, load_autoencoder, to_uint8
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.files import sha256_of
 from seesaw.progress import progress
 from seesaw.seeds import normal_per_image
@@ -85,6 +87,8 @@ def reconstruct_images(
 
     Writes shards with the fields ``images`` (uint8, rounded half up), ``latents`` (float32) and
     ``clipped`` (share of values outside [-1, 1] before rounding), in the order of the split.
+    Batches that do not fit into memory are halved; the manifest's ``meta`` then says so
+    (``fitted_batch_size``).
 
     Args:
         family: autoencoder family or ``"module:Class"``.
@@ -111,6 +115,11 @@ def reconstruct_images(
         "parameters": _parameter_count(autoencoder),
         "source": dict(source.meta),
     }
+    encode = Batched(
+        partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device),
+        "encoding",
+    )
+    decode = Batched(partial(decode_batch, autoencoder), "decoding")
     total, squares, clipped_sum, count, start = 0.0, 0.0, 0.0, 0, time.monotonic()
     batches = progress(
         source.batches(["images"], batch_size),
@@ -120,15 +129,8 @@ def reconstruct_images(
     )
     with torch.inference_mode(), ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
         for batch in batches:
-            latents = encode_batch(
-                autoencoder,
-                batch["images"],
-                batch.ids,
-                posterior=posterior,
-                seed=seed,
-                device=device,
-            )
-            reconstructions, clipped = decode_batch(autoencoder, latents, batch.ids)
+            latents = encode(batch["images"], batch.ids)
+            reconstructions, clipped = decode(latents, batch.ids)
             stored = latents.cpu().numpy()
             writer.add(
                 batch.ids, {"images": reconstructions, "latents": stored, "clipped": clipped}
@@ -140,6 +142,7 @@ def reconstruct_images(
         mean = total / count
         meta["latents"] = {"mean": mean, "std": max(squares / count - mean**2, 0.0) ** 0.5}
         meta["clipped_share"] = clipped_sum / len(source)
+        meta.update(fitted_sizes(encode, decode))
     logger.info("%.1f images/s on %s", len(source) / (time.monotonic() - start), device)
 
 

@@ -1,8 +1,10 @@
 """Devices: no two jobs on one GPU, a dead job frees its own."""
 
+import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -71,3 +73,96 @@ def test_cpu_mode_hides_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert claim_device(0) == "cpu"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path):
+    """Set variables for a claim that computes on the CPU, with lock files of its own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def set_variables(**variables):
+        for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"SEESAW_DEVICE": "cpu", **variables}.items():
+            monkeypatch.setenv(name, value)
+
+    return set_variables
+
+
+def claimed(caplog, gpu=1):
+    """Ids that a claim sets, and its line in the log."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert claim_device(gpu) == "cpu"
+    assert len(caplog.messages) == 1
+    return os.environ["CUDA_VISIBLE_DEVICES"], caplog.messages[0]
+
+
+def test_a_claim_leases_of_the_preset_devices_only(environment, caplog):
+    environment(CUDA_VISIBLE_DEVICES="3,5")
+    first, line = claimed(caplog)
+    assert line == f"device: cpu, as SEESAW_DEVICE says; holds index {first} (leased)"
+    environment(CUDA_VISIBLE_DEVICES="3,5")
+    second, _ = claimed(caplog)
+    assert {first, second} == {"3", "5"}
+
+
+def test_two_devices_for_one_job(environment, caplog):
+    environment(CUDA_VISIBLE_DEVICES="0,1,2")
+    assert claimed(caplog, gpu=2)[0] == "0,1"
+    environment(CUDA_VISIBLE_DEVICES="1")
+    with pytest.raises(RuntimeError, match=r"2 GPU\(s\) asked for, this host offers 1"):
+        claim_device(2)
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS"])
+def test_what_slurm_gave_is_taken_as_it_is(environment, caplog, tmp_path, variable):
+    given = {variable: "6", "SLURM_JOB_ID": "17", "CUDA_VISIBLE_DEVICES": "2"}
+    for _ in range(2):  # no lease: two jobs of a cgroup both know their device as index 2
+        environment(**given)
+        index, line = claimed(caplog)
+        assert index == "2"
+        assert line.endswith("holds index 2 (given by SLURM job 17)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_inside_one_allocation_share_it_out(environment, caplog):
+    given = {"SLURM_JOB_GPUS": "4,5", "SLURM_JOB_ID": "17", "CUDA_VISIBLE_DEVICES": "0,1"}
+    held = set()
+    for _ in range(2):
+        environment(**given)
+        index, line = claimed(caplog)
+        held.add(index)
+        assert line.endswith("(leased in SLURM job 17)")
+    assert held == {"0", "1"}
+    environment(**given | {"SLURM_JOB_ID": "18"})  # another allocation counts from 0 again
+    assert claimed(caplog)[0] == "0"
+
+
+@pytest.mark.parametrize("visible", [{}, {"CUDA_VISIBLE_DEVICES": ""}])
+def test_a_slurm_job_without_its_gpu_says_so(environment, visible):
+    environment(SLURM_JOB_GPUS="", SLURM_JOB_ID="17", **visible)
+    with pytest.raises(RuntimeError, match=r"1 GPU\(s\) asked for, SLURM job 17 was given none"):
+        claim_device(1)
+
+
+def test_cpu_mode_says_so_and_holds_nothing(environment, caplog, tmp_path):
+    environment(CUDA_VISIBLE_DEVICES="0,1", SEESAW_DEVICE="")
+    assert claimed(caplog, gpu=0) == ("", "device: cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_device_but_cpu_can_be_forced(environment):
+    environment(SEESAW_DEVICE="cuda:1")
+    with pytest.raises(ValueError, match="SEESAW_DEVICE is 'cuda:1'; it can be 'cpu'"):
+        claim_device(1)
+
+
+def test_a_gpu_that_torch_cannot_use_is_said(environment):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    environment(CUDA_VISIBLE_DEVICES="0", SEESAW_DEVICE="")
+    with pytest.raises(RuntimeError, match=r"torch .* sees none; run with --resources gpu=0"):
+        claim_device(1)

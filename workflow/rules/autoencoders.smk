@@ -15,7 +15,7 @@ rule train_autoencoder:
         "../../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=600,
     params:
         version=get_training_version,

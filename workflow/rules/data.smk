@@ -13,7 +13,7 @@ rule pack_images:
         "../../envs/tables.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=600,
     params:
         version=get_data_version,

@@ -16,7 +16,7 @@ rule score_metric:
     resources:
         batch_size=FEATURE_BATCH_SIZE,
         gpu=lambda wildcards: int(runs_network(METRICS[wildcards.metric])),
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=120,
     params:
         version=get_metric_version,
@@ -44,7 +44,7 @@ rule collect_scores:
     conda:
         "../../envs/tables.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=30,
     params:
         code=code_hash("seesaw.metrics.collect"),

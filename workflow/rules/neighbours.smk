@@ -45,7 +45,7 @@ rule merge_neighbours:
     conda:
         "../../envs/tables.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=60,
     params:
         version=get_version("neighbours"),

@@ -14,7 +14,7 @@ rule train_network:
         "../../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=60,
     params:
         version=lambda wildcards: NETWORKS[wildcards.network].version,

@@ -1,14 +1,14 @@
 """Rule extract_conditions: see seesaw.conditions.extract_conditions."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.conditions import extract_conditions
-    from seesaw.log import configure_logging
 
-    configure_logging(snakemake.log[0])
     extract_conditions(
         network=snakemake.wildcards.network,
         weights=snakemake.input.weights or None,

@@ -1,14 +1,14 @@
 """Rule find_neighbours: see seesaw.neighbours.search.find_neighbours."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
-    from seesaw.log import configure_logging
     from seesaw.neighbours.search import find_neighbours
 
-    configure_logging(snakemake.log[0])
     options = snakemake.params.options
     find_neighbours(
         **snakemake.params.model,

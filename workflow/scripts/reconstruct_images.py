@@ -1,14 +1,14 @@
 """Rule reconstruct_images: see seesaw.reconstruct.reconstruct_images."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
-    from seesaw.log import configure_logging
     from seesaw.reconstruct import reconstruct_images
 
-    configure_logging(snakemake.log[0])
     reconstruct_images(
         **snakemake.params.model,
         weights=snakemake.input.weights or None,

@@ -1,15 +1,15 @@
 """Rule score_ifid: see seesaw.ifid.score_ifid."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.ifid import Variant, score_ifid
-    from seesaw.log import configure_logging
     from seesaw.results import provenance
 
-    configure_logging(snakemake.log[0])
     default, *variants = (Variant(**variant) for variant in snakemake.params.variants)
     score_ifid(
         autoencoder=snakemake.wildcards.autoencoder,

@@ -1,14 +1,14 @@
 """Rule score_metric: see seesaw.metrics.score.score_metric."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
-    from seesaw.log import configure_logging
     from seesaw.metrics.score import score_metric
 
-    configure_logging(snakemake.log[0])
     score_metric(
         metric=snakemake.wildcards.metric,
         autoencoder=snakemake.wildcards.autoencoder,

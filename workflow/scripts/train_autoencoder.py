@@ -1,19 +1,19 @@
 """Rule train_autoencoder: see seesaw.autoencoders.train.train_autoencoder."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.autoencoders.train import train_autoencoder
     from seesaw.autoencoders.weights import save_weights
     from seesaw.files import write_json
-    from seesaw.log import configure_logging
     from seesaw.networks import load_network
     from seesaw.results import provenance
     from seesaw.shards import Shards
 
-    configure_logging(snakemake.log[0])
     training = {k: v for k, v in snakemake.params.training.items() if k not in ("init", "teacher")}
     teacher = None
     if snakemake.params.teacher:

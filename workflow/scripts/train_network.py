@@ -1,17 +1,17 @@
 """Rule train_network: see the 'train' function of the network's module (seesaw.mini)."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.files import write_tensors
-    from seesaw.log import configure_logging
     from seesaw.registry import NETWORKS, resolve
     from seesaw.results import provenance, write_scores
     from seesaw.shards import Shards
 
-    configure_logging(snakemake.log[0])
     name = snakemake.wildcards.network
     state, quality = resolve(NETWORKS[name].trainer)(
         Shards(snakemake.input.train),

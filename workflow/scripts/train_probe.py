@@ -1,15 +1,15 @@
 """Rule train_probe: see seesaw.probes.probe_latents."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
-    from seesaw.log import configure_logging
     from seesaw.probes import Condition, probe_latents
     from seesaw.results import provenance
 
-    configure_logging(snakemake.log[0])
     # params.conditions: role -> network, in the order of all lists of files
     conditions = [
         Condition(

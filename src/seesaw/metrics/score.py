@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.files import atomic
 from seesaw.metrics import Measured, Options
 from seesaw.networks import load_network
@@ -42,7 +43,8 @@ def score_metric(
         weights: its weights file; used only by metrics that run the network themselves.
         protocol: the named choices that the reader of a score must know.
         seed: the config's seed.
-        batch_size: images at a time.
+        batch_size: images at a time; halved where a network runs out of memory with so many, which
+            the provenance then says (``fitted_batch_size``).
         device: torch device.
         output_scores: JSON to write, see :func:`seesaw.results.write_scores`.
         output_images: Parquet to write: column ``id``, a float64 column per per-image quantity.
@@ -56,9 +58,11 @@ def score_metric(
     check_network(metric, entry, network)
     a, b = Shards(reference), Shards(source)
     require_same_ids(a, b)
-    loaded = None
+    loaded, steps = None, []
     if entry.role is not None and entry.reads == "images":
         loaded = load_network(network, weights, device)
+        loaded.distance = Batched(loaded.distance, network)
+        steps = [loaded.distance]
     options = Options(seed=seed, batch_size=batch_size, device=device, network=loaded)
     measured = METRICS.load(metric)(a, b, options)
     check_finite(metric, measured, a.ids)
@@ -68,7 +72,7 @@ def score_metric(
         output_scores,
         autoencoder=autoencoder,
         scores=scores,
-        provenance=provenance(seed=seed, **provenance_extra),
+        provenance=provenance(seed=seed, **provenance_extra, **fitted_sizes(*steps)),
     )
 
 

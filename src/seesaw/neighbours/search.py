@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from seesaw.autoencoders.base import load_autoencoder
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.neighbours.table import write_neighbours
 from seesaw.progress import progress
 from seesaw.reconstruct import encode_batch
@@ -210,6 +211,9 @@ def find_neighbours(
 ) -> None:
     """Search every ``parts``-th reference shard, from ``part`` on, and write the top-K found there.
 
+    Batches of images and blocks of queries that do not fit into memory are halved; the attributes
+    of the table (``pandas.DataFrame.attrs``) then say so (``fitted_batch_size``).
+
     Args:
         family: autoencoder family or ``"module:Class"``.
         config: its keyword arguments.
@@ -244,8 +248,13 @@ def find_neighbours(
     low, high = BLOCK_ROWS
     rows = min(max(BLOCK_BYTES // (4 * latents.shape[1]), low), high)
     chunk = max(1, min(QUERY_BYTES // (4 * latents.shape[1]), COST_VALUES // rows))
+    encode = Batched(
+        partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device),
+        "encoding",
+    )
+    compare = Batched(partial(_compare, tops), "comparing")
     search = {
-        "encode": partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device),
+        "encode": encode,
         "wanted": ranks < max(limits.values()),
         "batch_size": batch_size,
         "rows": rows,
@@ -255,20 +264,50 @@ def find_neighbours(
             members = {size: np.flatnonzero(ranks[index] < limits[size]) for size in sizes}
             own = [(row_of[i], row) for row, i in enumerate(ids) if i in row_of]
             for first in range(0, len(latents), chunk):
-                block = latents[first : first + chunk].to(device)
-                pairs = [(q - first, r) for q, r in own if first <= q < first + len(block)]
-                for distance in distances:
-                    offer(
-                        tops[distance],
-                        queries=block,
-                        first_query=first,
-                        references=encoded,
-                        reference_index=index,
-                        members=members,
-                        distance=distance,
-                        forbidden=np.array(pairs, np.int64).reshape(-1, 2),
-                    )
-    write_neighbours(output, tops, queries.ids, pool.ids)
+                compare(
+                    latents[first : first + chunk],
+                    np.arange(first, min(first + chunk, len(latents))),
+                    references=encoded,
+                    reference_index=index,
+                    members=members,
+                    own=own,
+                )
+    write_neighbours(output, tops, queries.ids, pool.ids, fitted_sizes(encode, compare))
+
+
+def _compare(
+    tops: Mapping[str, Mapping[int | str, TopK]],
+    queries: Tensor,
+    rows: np.ndarray,
+    *,
+    references: Tensor,
+    own: Sequence[tuple[int, int]],
+    **block: Any,
+) -> None:
+    """Offer a block of references to queries ``(Q, D)`` of consecutive rows ``(Q,)``, or to none.
+
+    Where it fails the running top-K are as before, so that it can be tried again with fewer.
+    """
+    first, end = int(rows[0]), int(rows[-1]) + 1
+    pairs = [(q - first, r) for q, r in own if first <= q < end]
+    running = [top for sizes in tops.values() for top in sizes.values()]
+    before = [[a[first:end].copy() for a in (t.cost, t.index, t.msd)] for t in running]
+    try:
+        queries = queries.to(references.device)
+        for distance, sizes in tops.items():
+            offer(
+                sizes,
+                queries=queries,
+                first_query=first,
+                references=references,
+                distance=distance,
+                forbidden=np.array(pairs, np.int64).reshape(-1, 2),
+                **block,
+            )
+    except BaseException:
+        for top, (cost, index, msd) in zip(running, before, strict=True):
+            top.cost[first:end], top.index[first:end], top.msd[first:end] = cost, index, msd
+        raise
 
 
 def _on_device(latents: Tensor, device: str) -> Tensor:

@@ -7,7 +7,7 @@ difference of the two latents, which the draw of iFID weighs by).
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,12 @@ def write_neighbours(
     tops: Mapping[str, Mapping[int | str, "TopK"]],
     query_ids: Sequence[str],
     reference_ids: Sequence[str],
+    attributes: Mapping[str, Any],
 ) -> None:
-    """Write the neighbours that were found, one row each; the merge settles ties and order."""
+    """Write the neighbours that were found, one row each; the merge settles ties and order.
+
+    ``attributes`` are kept in the file and are the ``attrs`` of the table that is read from it.
+    """
     query, reference = np.array(query_ids, object), np.array(reference_ids, object)
     frames: list[pd.DataFrame] = []
     for distance, size, top in ((d, s, t) for d, sizes in tops.items() for s, t in sizes.items()):
@@ -42,7 +46,9 @@ def write_neighbours(
                 }
             )
         )
-    write_parquet(output, pd.concat(frames, ignore_index=True))
+    table = pd.concat(frames, ignore_index=True)
+    table.attrs = dict(attributes)
+    write_parquet(output, table)
 
 
 def merge_neighbours(*, parts: Sequence[str | Path], output: str | Path, k: int) -> None:
