@@ -77,6 +77,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_ifid(config)
     _check_probes(config)
     _check_diffusability(config)
+    _check_diffusion(config)
 
 
 def _check_schema(config: Config, schema: Mapping[str, Any]) -> None:
@@ -296,6 +297,72 @@ def loss_networks(config: Config) -> dict[str, str]:
     roles = [role for loss in losses for role in (*loss.needs, *loss.uses)]
     players = config["networks"]
     return {role: players[role]["network"] for role in roles if role in players}
+
+
+def _check_diffusion(config: Config) -> None:
+    if "diffusion" not in config:
+        if "gfid" in config:
+            raise ValueError("config, gfid: gFID needs the block 'diffusion'")
+        return
+    block, names = config["diffusion"], [entry["name"] for entry in config["autoencoders"]]
+    if "train" not in config["data"]["splits"]:
+        raise ValueError(
+            "config, diffusion: diffusion models are trained on the split 'train', which is not "
+            "there; add it under data.splits, or leave the block 'diffusion' out"
+        )
+    for name in block.get("autoencoders", []):
+        if name not in names:
+            raise ValueError(
+                f"config, diffusion.autoencoders: {unknown('autoencoder', name, names)}"
+            )
+    batch, gpus = block["train"].get("batch_size", 128), block.get("gpus", 1)
+    if gpus and batch % gpus:
+        raise ValueError(
+            f"config, diffusion.train.batch_size: {batch} images cannot be shared equally by "
+            f"{gpus} GPUs (diffusion.gpus); choose a multiple"
+        )
+    samplers = [sampler["name"] for sampler in block["samplers"]]
+    if len(set(samplers)) < len(samplers):
+        raise ValueError(f"config, diffusion.samplers: a name stands twice in {samplers}")
+    if "gfid" in config:
+        _check_gfid(config)
+
+
+def _check_gfid(config: Config) -> None:
+    if "inception" not in config["networks"]:
+        raise ValueError("config, gfid: gFID needs a network for the role 'inception'")
+    evaluation, references = config["data"]["evaluation"], gfid_references(config)
+    for entry in references:
+        if "weights" not in entry and entry["name"] != evaluation:
+            raise ValueError(
+                f"config, gfid.references: {entry['name']!r} is neither the evaluation split "
+                f"({evaluation!r}) nor has it 'weights', the path of a file with mu and sigma"
+            )
+    if evaluation not in [entry["name"] for entry in references]:
+        raise ValueError(
+            f"config, gfid.references: the evaluation split {evaluation!r} must be among them; "
+            "gFID(1), KID, precision and recall are measured against it"
+        )
+
+
+def segment_ends(diffusion: Mapping[str, Any]) -> list[int]:
+    """Steps at which the segments of a diffusion model's training end; none without the block."""
+    if not diffusion:
+        return []
+    steps = diffusion["train"]["steps"]
+    segment = diffusion.get("segment_steps", steps)
+    return [*range(segment, steps, segment), steps]
+
+
+def samplers_of(config: Config) -> list[Mapping[str, Any]]:
+    """Named ways to sample; the first is the one that plain gFID stands for."""
+    return list(config.get("diffusion", {}).get("samplers", []))
+
+
+def gfid_references(config: Config) -> list[dict[str, Any]]:
+    """What gFID compares with, by name; a bare name is a split."""
+    listed = config.get("gfid", {}).get("references", [])
+    return [dict(item) if isinstance(item, Mapping) else {"name": item} for item in listed]
 
 
 def ifid_variants(config: Config) -> Iterator[dict[str, Any]]:

@@ -494,6 +494,9 @@ STAGES: Mapping[str, str] = {
     "metrics": "1",
     "neighbours": "1",
     "ifid": "1",
+    "diffusion": "1",
+    "samples": "1",
+    "gfid": "1",
     "probes": "1",
     "diffusability": "1",
 }

@@ -41,6 +41,9 @@ STAGE_MODULES = {
     "metrics": "seesaw.metrics.score",
     "neighbours": "seesaw.neighbours.search",
     "ifid": "seesaw.ifid",
+    "diffusion": "seesaw.diffusion.job",
+    "samples": "seesaw.diffusion.sample",
+    "gfid": "seesaw.gfid",
     "probes": "seesaw.probes",
     "diffusability": "seesaw.diffusability.score",
 }

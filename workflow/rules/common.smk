@@ -8,11 +8,14 @@ from snakemake.exceptions import WorkflowError
 
 from seesaw.config import (
     check_config,
+    gfid_references,
     ifid_variants,
     load_yaml,
     loss_networks,
     protocol,
     resolve_autoencoders,
+    samplers_of,
+    segment_ends,
 )
 from seesaw.external import absent_images, absent_loader, absent_weights, stop_words
 from seesaw.registry import (
@@ -45,11 +48,27 @@ REFERENCE = config["data"]["reference"]
 PROBES = config.get("probes", {"conditions": []})
 PROBED = PROBES.get("autoencoders", list(AUTOENCODERS) if "probes" in config else [])
 
+# Diffusion models: one per autoencoder and size, trained in segments, sampled in several ways. The
+# first size and sampler are those that plain "gFID" stands for.
+DIFFUSION = config.get("diffusion", {})
+DIFFUSED = DIFFUSION.get("autoencoders", list(AUTOENCODERS) if DIFFUSION else [])
+MODELS = DIFFUSION.get("models", [])
+SEGMENTS = segment_ends(DIFFUSION)
+SAMPLERS = {s["name"]: {k: v for k, v in s.items() if k != "name"} for s in samplers_of(config)}
+PLAIN = (MODELS[0], next(iter(SAMPLERS))) if DIFFUSION else (None, None)
+REFERENCES = {ref["name"]: ref for ref in gfid_references(config)}
+SAMPLES = {
+    f"{name}@{model}@{sampler}": f"<results>/diffusion/{name}/{model}/samples/{sampler}"
+    for name in DIFFUSED
+    for model in MODELS
+    for sampler in SAMPLERS
+}
 
 # Images at a time. A machine's affair, hence resources, which rerun nothing when they change:
 # a profile may set them (set-resources: {reconstruct_images: {batch_size: 16}}).
 BATCH_SIZE = 64
 FEATURE_BATCH_SIZE = 128
+SAMPLE_BATCH_SIZE = 250
 
 
 def any_of(names):
@@ -60,7 +79,10 @@ wildcard_constraints:
     autoencoder=any_of(AUTOENCODERS),
     split=any_of(config["data"]["splits"]),
     network=any_of(PLAYERS),
-    source=any_of([EVALUATION, *(["train"] if PROBED else []), *AUTOENCODERS]),
+    source=any_of([EVALUATION, *(["train"] if PROBED else []), *AUTOENCODERS, *SAMPLES]),
+    model=any_of(MODELS),
+    sampler=any_of(SAMPLERS),
+    step=r"\d{7}",
     metric=any_of(config["metrics"]),
     part=r"\d+",
 
@@ -231,6 +253,40 @@ def external_weights(user, entry):
     return str(entry["weights"]) if "weights" in entry and not absent else []
 
 
+def get_patch_size(wildcards):
+    """Side of the latent squares that become one token of the autoencoder's SiT."""
+    return AUTOENCODERS[wildcards.autoencoder].get("patch_size", 1)
+
+
+def segment_of(autoencoder, model, step):
+    return f"<results>/diffusion/{autoencoder}/{model}/step{step:07d}.pt"
+
+
+def get_segment_start(wildcards):
+    """State that a segment starts from; the first has none."""
+    earlier = [step for step in SEGMENTS if step < int(wildcards.step)]
+    return segment_of(wildcards.autoencoder, wildcards.model, earlier[-1]) if earlier else []
+
+
+def get_last_segment(wildcards):
+    return segment_of(wildcards.autoencoder, wildcards.model, SEGMENTS[-1])
+
+
+def get_sample_features(wildcards):
+    source = f"{wildcards.autoencoder}@{wildcards.model}@{wildcards.sampler}"
+    return f"<results>/conditions/{source}/{player('inception')}/manifest.json"
+
+
+def get_references(wildcards):
+    """What gFID compares with: features of splits, files of moments."""
+    return [
+        external_weights(f"reference {name!r} of gFID", entry)
+        if "weights" in entry
+        else f"<results>/conditions/{name}/{player('inception')}/manifest.json"
+        for name, entry in REFERENCES.items()
+    ]
+
+
 def get_network_weights(wildcards):
     return weights_of_network(wildcards.network)
 
@@ -238,6 +294,8 @@ def get_network_weights(wildcards):
 def get_images(source):
     if source in config["data"]["splits"]:
         return f"<results>/data/{source}/manifest.json"
+    if source in SAMPLES:
+        return f"{SAMPLES[source]}/manifest.json"
     return f"<results>/reconstruct/{source}/manifest.json"
 
 
@@ -326,6 +384,13 @@ def get_all_scores(wildcards):
         autoencoder=PROBED,
         condition=PROBES["conditions"],
     )
+    if "gfid" in config:
+        scores += expand(
+            "<results>/gfid/{autoencoder}/{model}/{part}.json",
+            autoencoder=DIFFUSED,
+            model=MODELS,
+            part=[*SAMPLERS, *(["times"] if config["gfid"].get("times") else [])],
+        )
     if "diffusability" in config:
         scores += expand(
             "<results>/diffusability/{autoencoder}/scores.json", autoencoder=AUTOENCODERS

@@ -1,0 +1,25 @@
+"""Rule sample_images: see seesaw.diffusion.sample.sample_images."""
+
+from seesaw.device import claim_device
+from seesaw.log import configure_logging
+
+if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
+    device = claim_device(snakemake.resources.gpu)
+
+    from seesaw.diffusion.sample import sample_images
+    from seesaw.diffusion.samplers import Sampler
+
+    sample_images(
+        checkpoint=snakemake.input.state,
+        **snakemake.params.model,
+        weights=snakemake.input.weights or None,
+        images=snakemake.input.images,
+        index=snakemake.input.index,
+        sampler=Sampler(**snakemake.params.sampler),
+        output=snakemake.output.manifest,
+        batch_size=snakemake.resources.batch_size,
+        shard_size=snakemake.params.shard_size,
+        seed=snakemake.params.seed,
+        device=device,
+    )
