@@ -13,8 +13,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 # rules that stand side by side and differ in name only share a box
 MERGED = {
-    "table2, table5,\nifid_table4, ifid_table5,\ncorrelations": (
-        "table2", "table5", "ifid_table4", "ifid_table5", "correlations"
+    "table2, table5,\nifid_table4, ifid_table5,\ncorrelations, ...": (
+        "table2", "table5", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses"
     ),
     "figure2, figure3,\nfigure5 ... figure9": (
         "figure2", "figure3", "figure5", "figure6", "figure7", "figure8", "figure9"

@@ -11,6 +11,7 @@ from seesaw.registry import (
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
+    LOSSES,
     METRICS,
     NETWORKS,
     OBJECTIVES,
@@ -75,6 +76,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_metrics(config)
     _check_ifid(config)
     _check_probes(config)
+    _check_diffusability(config)
 
 
 def _check_schema(config: Config, schema: Mapping[str, Any]) -> None:
@@ -242,6 +244,14 @@ def _check_probes(config: Config) -> None:
             "config, probes: probes are trained on the split 'train', which is not there; add it "
             "under data.splits, or leave the block 'probes' out"
         )
+    train, evaluation = (
+        config["data"]["splits"][s] for s in ("train", config["data"]["evaluation"])
+    )
+    if train is evaluation or ("path" in train and train["path"] == evaluation.get("path")):
+        raise ValueError(
+            "config, probes: probes would be trained on the images that they are scored on; let "
+            "'train' and data.evaluation be different images"
+        )
     for role in block["conditions"]:
         if role not in config["networks"]:
             raise ValueError(
@@ -252,6 +262,40 @@ def _check_probes(config: Config) -> None:
     for name in block.get("autoencoders", []):
         if name not in names:
             raise ValueError(f"config, probes.autoencoders: {unknown('autoencoder', name, names)}")
+
+
+def _check_diffusability(config: Config) -> None:
+    block = config.get("diffusability", {"losses": []})
+    keys = {"gmm-loss": ("train_images", "components", "pca"), "vf-loss": ("train_images",)}
+    for loss in block["losses"]:
+        _known(LOSSES, loss, "diffusability.losses")
+        for role in LOSSES[loss].needs:
+            if role not in config["networks"]:
+                raise ValueError(
+                    f"config, diffusability.losses: {loss!r} needs a network for the role {role!r};"
+                    f" name one under networks.{role}, or leave the loss out"
+                )
+        if LOSSES[loss].fits and "train" not in config["data"]["splits"]:
+            raise ValueError(
+                f"config, data.splits: {loss!r} is fitted on the split 'train', which is not there"
+            )
+        for key in keys.get(loss, ()):
+            if key not in block:
+                raise ValueError(f"config, diffusability: {loss!r} needs the key {key!r}")
+    for key in ("components", "pca"):
+        if key in block and block.get("train_images", block[key]) < block[key]:
+            raise ValueError(
+                f"config, diffusability.{key}: {block[key]} is more than the "
+                f"{block['train_images']} train_images that it is fitted on"
+            )
+
+
+def loss_networks(config: Config) -> dict[str, str]:
+    """Role -> network, for the roles that the configured losses need, or use if they are there."""
+    losses = [LOSSES[name] for name in config["diffusability"]["losses"]]
+    roles = [role for loss in losses for role in (*loss.needs, *loss.uses)]
+    players = config["networks"]
+    return {role: players[role]["network"] for role in roles if role in players}
 
 
 def ifid_variants(config: Config) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
         151e12,
         "operations/s",
         "bf16 training of diffusion transformers; what 67 H100-hours for 400,000 steps of SiT-XL/2 "
-        "at batch 128 come to, if that time holds everything",
+        "at batch 128 come to; encoding its images comes on top",
+    ),
+    "encoding": Assumption(
+        100e12, "operations/s", "assumed: TF32 (495e12 peak), encoding images while training"
+    ),
+    "latents-kept": Assumption(
+        2 * 1024**3, "bytes", "more latents than that are encoded again in every step"
     ),
     "sampling": Assumption(
         30e12, "operations/s", "assumed: float32 without TF32 (67e12 peak), as official samplers"
@@ -121,7 +128,7 @@ class Study:
         results = self.option("pathvars.results", "results")
         manifest = Path(results) / "data" / split / "manifest.json"
         if manifest.exists():
-            return int(json.loads(manifest.read_text())["n"])
+            return _packed(manifest)
         source = self.config["data"]["splits"][split]
         assumed = ASSUMPTIONS.get(f"folder-{split}")
         count = source.get("count", source.get("limit"))
@@ -136,6 +143,11 @@ class Study:
     def image_bytes(self) -> int:
         """Bytes of one packed image, uint8 RGB."""
         return 3 * self.config["data"]["resolution"] ** 2
+
+
+@cache
+def _packed(manifest: Path) -> int:
+    return int(json.loads(manifest.read_text())["n"])
 
 
 # Operations of one image, two per multiply-add.
@@ -344,6 +356,21 @@ def sampling_hours(
     return images * seconds / 3600
 
 
+def encoding_hours(entry: Mapping[str, Any], *, images: int, passes: float) -> float | None:
+    """Hours of encoding training images: once where their latents fit in memory, else each time.
+
+    Args:
+        entry: of ``autoencoders``.
+        images: how many different ones.
+        passes: how often each is used.
+    """
+    flops, shape = autoencoder_flops(entry), latent_shape(entry)
+    if flops is None or shape is None:
+        return None
+    times = 1 if 4 * images * math.prod(shape) <= rate("latents-kept") else passes
+    return images * times * flops[0] / rate("encoding") / 3600
+
+
 def segment_steps(step: int, others: Sequence[int]) -> int:
     """Steps of the segment that ends at ``step``, where the other segments end at ``others``."""
     return step - max((other for other in others if other < step), default=0)
@@ -383,7 +410,8 @@ def _reconstruct_images(job: Job, study: Study) -> Cost:
 
 
 def _extract_conditions(job: Job, study: Study) -> Cost:
-    kind, count = NETWORKS[job.wildcards["network"]].kind, study.evaluation
+    kind, source = NETWORKS[job.wildcards["network"]].kind, job.wildcards["source"]
+    count = study.images(source) if source in study.config["data"]["splits"] else study.evaluation
     if count is None:
         return Cost()
     pixels = study.config["data"]["resolution"] ** 2
@@ -461,8 +489,20 @@ def _train_diffusion(job: Job, study: Study) -> Cost:
     batch = study.option("diffusion.batch_size", 128)
     parameters = sit_parameters(width=width, depth=depth, patch_channels=patch_channels)
     return Cost(
-        training_hours(forward, steps=steps, batch_size=batch), parameters * rate("checkpoint")
+        _with_encoding(
+            training_hours(forward, steps=steps, batch_size=batch), job, study, steps * batch
+        ),
+        parameters * rate("checkpoint"),
     )
+
+
+def _with_encoding(hours: float, job: Job, study: Study, used: float) -> float | None:
+    """Hours of training, and of encoding the ``used`` images that its steps take."""
+    entry, images = study.autoencoder(job.wildcards["autoencoder"]), study.images("train")
+    if images is None:
+        return None
+    encoding = encoding_hours(entry, images=images, passes=used / images)
+    return None if encoding is None else hours + encoding
 
 
 def _sample(job: Job, study: Study, share: float, count: int | None, evaluations: float) -> Cost:
@@ -501,12 +541,13 @@ def _train_control(job: Job, study: Study) -> Cost:
         return Cost()
     forward, width, depth, patch_channels = sit
     parameters = sit_parameters(width=width, depth=depth, patch_channels=patch_channels)
-    hours = control_training_hours(
-        forward,
-        steps=study.option("control.steps", 100_000),
-        batch_size=study.option("control.batch_size", 32),
+    steps = study.option("control.steps", 100_000)
+    batch = study.option("control.batch_size", 32)
+    hours = control_training_hours(forward, steps=steps, batch_size=batch)
+    return Cost(
+        _with_encoding(hours, job, study, steps * batch),
+        parameters * rate("control-share") * rate("checkpoint"),
     )
-    return Cost(hours, parameters * rate("control-share") * rate("checkpoint"))
 
 
 def _sample_control(job: Job, study: Study) -> Cost:
@@ -516,20 +557,28 @@ def _sample_control(job: Job, study: Study) -> Cost:
 
 
 def _train_probe(job: Job, study: Study) -> Cost:
-    count = study.images(study.option("probes.split", "train"))
+    """Of all conditions, if training never stops early."""
+    count = study.option("probes.train_images", "all")
+    count = study.images("train") if count == "all" else count
     if count is None:
         return Cost()
-    epochs = study.option("probes.epochs", 100)
-    return Cost(epochs * count / rate("probe") / 3600)
+    epochs, conditions = study.option("probes.epochs", 100), study.option("probes.conditions", [0])
+    entry = study.autoencoder(job.wildcards["autoencoder"])
+    encoding = encoding_hours(entry, images=count, passes=epochs * len(conditions))
+    training = epochs * len(conditions) * count / rate("probe") / 3600
+    return Cost(None if encoding is None else training + encoding)
 
 
 def _score_diffusability(job: Job, study: Study) -> Cost:
+    """Per image one encoding, and decodings of 11 turned and scaled and 2 down-sampled latents."""
     flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
-    count = study.option("diffusability.images", study.evaluation)
+    count = study.option("diffusability.images", "all")
+    count = study.evaluation if count == "all" else count
     if flops is None or count is None:
         return Cost()
-    # one encoding, and decodings of 11 turned and scaled latents and 2 down-sampled ones
-    return Cost(count * (flops[0] + 13 * flops[1]) / rate("autoencoder") / 3600)
+    fitted = study.option("diffusability.train_images", 0)
+    work = count * (flops[0] + 13 * flops[1]) + fitted * flops[0]
+    return Cost(work / rate("autoencoder") / 3600)
 
 
 COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {

@@ -13,6 +13,7 @@ from seesaw.registry import (
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
+    LOSSES,
     METRICS,
     NETWORKS,
     OBJECTIVES,
@@ -54,6 +55,17 @@ def registry_page() -> str:
         rows.append(
             f"| `{name}` | {metric.role or ''} | {metric.unit} | {better} | {metric.version} | "
             f"{formula} | `{metric.target}` |"
+        )
+    rows += ["", "## Diffusability losses", ""]
+    rows += ["| name | networks | unit | better | version | formula | code |"]
+    rows += ["|---|---|---|---|---|---|---|"]
+    for name, loss in LOSSES.entries.items():
+        networks = ", ".join([*loss.needs, *(f"{role} (if there)" for role in loss.uses)])
+        better = "higher" if loss.higher_is_better else "lower"
+        formula = loss.formula.replace("|", "\\|")
+        rows.append(
+            f"| `{name}` | {networks} | {loss.unit} | {better} | {loss.version} | {formula} | "
+            f"`{loss.target}` |"
         )
     rows += ["", "## Networks", "", "| name | can play | weights | version | code |"]
     rows += ["|---|---|---|---|---|"]

@@ -321,7 +321,9 @@ class Denoiser:
         for batch in source.batches(["latents"], batch_size):
             x = self.model.normalise(torch.from_numpy(batch["latents"]).to(self.device))
             y = self._labels(batch.ids)
-            t = np.stack([generator_for(self.seed, "loss-t", i).random(LOSS_DRAWS) for i in batch.ids])
+            t = np.stack(
+                [generator_for(self.seed, "loss-t", i).random(LOSS_DRAWS) for i in batch.ids]
+            )
             for draw in range(LOSS_DRAWS):
                 ids, purpose = batch.ids, f"loss-noise-{draw}"
                 noise = normal_per_image(shape, seed=self.seed, purpose=purpose, ids=ids)

@@ -93,7 +93,7 @@ def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
 
 
 def cost_table(study: Study) -> "pd.DataFrame":
-    """One row per rule, in the order of the plan, and a row ``total``.
+    """One row per rule, the costliest first, and a row ``total``.
 
     Columns: rule; jobs; gpu_jobs, those that ask for a GPU; gpu_hours and kept_gb (1e9 bytes), over
     the jobs that are estimated (missing where none is); unestimated_hours and unestimated_kept, how
@@ -255,6 +255,9 @@ def main(words: Iterable[str] | None = None) -> None:
         study = load_study(given.configfile, jobs)
     except ValueError as error:
         sys.exit(str(error))
+    if not jobs:
+        sys.stdout.write("Nothing to be done; --forceall counts what is done already.\n")
+        return
     table = cost_table(study)
     sys.stdout.write(plan_text(study, table))
     if given.output:

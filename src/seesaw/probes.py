@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +331,7 @@ class Trained:
         trained_on: images.
         held_out: images that decided when to stop.
         losses: held-out loss per epoch.
+        cut_short: whether the limit of epochs ended it, not the held-out loss.
     """
 
     probe: Probe
@@ -339,6 +340,7 @@ class Trained:
     trained_on: int
     held_out: int
     losses: list[float]
+    cut_short: bool
 
 
 def train_probe(
@@ -403,6 +405,7 @@ def train_probe(
         trained_on=n,
         held_out=held_out,
         losses=losses,
+        cut_short=len(losses) - 1 - int(np.argmin(losses)) < options.patience,
     )
 
 
@@ -652,6 +655,11 @@ def probe_latents(
                 seed=seed,
                 device=device,
             )
+            if trained.cut_short:
+                note = (
+                    f"training ended by its limit of {trained.epochs} epochs, not by early stopping"
+                )
+                readings[0] = replace(readings[0], note=note)
             logger.info("%s: L1 %.4f, best epoch %d", what, readings[0].value, trained.best_epoch)
             how = {
                 "train_latents": "posterior mean",

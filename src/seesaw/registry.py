@@ -91,6 +91,24 @@ class BackboneEntry(Entry):
     config: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LossEntry(Entry):
+    """A diffusability loss: a :class:`seesaw.diffusability.Loss`; lower is better.
+
+    ``needs`` are the roles (config block ``networks:``) without which it cannot be computed,
+    ``uses`` those that add variants where somebody plays them. ``fits`` says whether it learns
+    something from latents of the split ``train`` first.
+    """
+
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    fits: bool = False
+    label: str
+    unit: str
+    higher_is_better: bool = False
+    formula: str
+
+
 RegistryEntry = TypeVar("RegistryEntry", bound=Entry)
 
 
@@ -237,6 +255,47 @@ METRICS = Registry(
             unit="cosine",
             higher_is_better=True,
             formula="mean cosine of image embeddings",
+        ),
+    },
+)
+
+LOSSES = Registry(
+    "diffusability loss",
+    {
+        "eq-loss": LossEntry(
+            target="seesaw.diffusability.equivariance:EquivarianceLoss",
+            version="1",
+            uses=("lpips",),
+            label="EQ loss",
+            unit="L1",
+            formula="mean |t x - D(t z)|, pixels in [-1, 1], over scales .25 .5 .75 1 and quarter "
+            "turns t, identity left out",
+        ),
+        "se-loss": LossEntry(
+            target="seesaw.diffusability.scale_equivariance:ScaleEquivarianceLoss",
+            version="1",
+            label="SE loss",
+            unit="L1",
+            formula="mean over s = 2, 4 of mean |down_s x - D(down_s z)|, pixels in [-1, 1]",
+        ),
+        "vf-loss": LossEntry(
+            target="seesaw.diffusability.alignment:AlignmentLoss",
+            version="1",
+            needs=("dino",),
+            fits=True,
+            label="VF loss",
+            unit="1",
+            formula="mean relu(|cos(z_i, z_j) - cos(f_i, f_j)| - .25) + mean relu(.5 - cos(W z_i, "
+            "f_i)), W fitted on training images",
+        ),
+        "gmm-loss": LossEntry(
+            target="seesaw.diffusability.mixture:MixtureLoss",
+            version="1",
+            fits=True,
+            label="GMM loss",
+            unit="nats",
+            formula="mean -log p of whitened principal components of the latents; p: Gaussian "
+            "mixture of diagonal covariance fitted to training latents",
         ),
     },
 )
@@ -436,5 +495,6 @@ STAGES: Mapping[str, str] = {
     "neighbours": "1",
     "ifid": "1",
     "probes": "1",
+    "diffusability": "1",
 }
 """Stage -> version of its own code (loops, storage, randomness), apart from what it plugs in."""

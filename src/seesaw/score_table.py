@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from seesaw.registry import METRICS, NETWORKS
+from seesaw.registry import LOSSES, METRICS, NETWORKS
 
 QUALITY = ("gfid", "ifid", "rfid", "kid", "psnr", "ssim", "lpips")
 """Generation and reconstruction metrics."""
@@ -23,6 +23,9 @@ CONDITIONS = (
 
 BASELINES = {"shuffled": "shuffled pairs", "zero": "all-zero map"}
 """Variant -> what readers call it. Shuffled pairs: x against another image's reconstruction."""
+
+UNDEFINED = "undefined"
+"""A cell whose metric does not exist for its autoencoder; an empty one was not measured."""
 
 OTHER_LABELS = {
     "gfid": "gFID",
@@ -123,6 +126,14 @@ def values(scores: pd.DataFrame, metric: str, variant: str = "") -> pd.Series:
     return found.reindex(pool(scores).index)
 
 
+def shown(scores: pd.DataFrame, metric: str, variant: str = "") -> pd.Series:
+    """As :func:`values`, with :data:`UNDEFINED` where there is a score without a value."""
+    found = values(scores, metric, variant)
+    rows = scores[(scores["metric"] == metric) & (scores["variant"] == variant)]
+    undefined = found.index.isin(rows.loc[rows["value"].isna(), "autoencoder"])
+    return found.astype(object).mask(undefined, UNDEFINED) if undefined.any() else found
+
+
 def worse(scores: pd.DataFrame, metric: str) -> pd.Series:
     """Values turned so that more is worse: those of higher-is-better metrics change sign."""
     found = values(scores, metric)
@@ -131,7 +142,10 @@ def worse(scores: pd.DataFrame, metric: str) -> pd.Series:
 
 def label(metric: str) -> str:
     """Name of a metric for readers."""
-    return METRICS[metric].label if metric in METRICS else OTHER_LABELS.get(metric, metric)
+    for registry in (METRICS, LOSSES):
+        if metric in registry:
+            return registry[metric].label
+    return OTHER_LABELS.get(metric, metric)
 
 
 def network_label(name: str) -> str:
@@ -164,7 +178,8 @@ def describe(scores: pd.DataFrame, metric: str) -> Column:
     networks = [network_label(name) for name in rows["network"].unique() if name]
     if metric == "spatial" and not networks:
         networks = ["mean of Canny, depth, segmentation"]
-    counts = rows["n"].dropna().astype(int)
+    there = rows[rows["value"].notna()] if rows["value"].notna().any() else rows
+    counts = there["n"].dropna().astype(int)
     n = "" if counts.empty else f"{counts.min()}-{counts.max()}" if counts.nunique() > 1 else None
     return Column(
         metric=metric,

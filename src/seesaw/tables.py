@@ -14,11 +14,13 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from seesaw.registry import LOSSES
 from seesaw.results import Score
 from seesaw.score_table import (
     BASELINES,
     CONDITIONS,
     QUALITY,
+    UNDEFINED,
     describe,
     distinct,
     label,
@@ -26,6 +28,7 @@ from seesaw.score_table import (
     network_label,
     network_of,
     pool,
+    shown,
     values,
     worse,
 )
@@ -121,6 +124,8 @@ def correlations(
 ) -> pd.DataFrame:
     """Both correlations of every quality metric with every condition and with each other.
 
+    And of the diffusability losses, where there are some, with every quality metric.
+
     Oriented: the values of higher-is-better metrics change sign first, so + means that both get
     worse together. Duplicated weights count once. Metrics that were not measured have a row that
     says so. p-values are not corrected for the number of pairs.
@@ -139,12 +144,17 @@ def correlations(
     if pairs is None:
         pairs = [(x, y) for x in QUALITY for y in CONDITIONS]
         pairs += list(itertools.combinations(QUALITY, 2))
+        pairs += [(x, y) for x in LOSSES if x in set(scores["metric"]) for y in QUALITY]
     metrics = sorted({metric for pair in pairs for metric in pair})
     oriented = {metric: worse(scores, metric) for metric in measured(scores, metrics)}
     networks = {metric: network_of(scores, metric) for metric in metrics}
     rows = []
     for x, y in pairs:
-        missing = [f"{label(metric)}: not measured" for metric in (x, y) if metric not in oriented]
+        missing = [
+            f"{label(metric)}: {_why_missing(scores, metric)}"
+            for metric in (x, y)
+            if metric not in oriented
+        ]
         for method in methods:
             if missing:
                 found = Correlation(value=None, n=0, method=method, note="; ".join(missing))
@@ -153,6 +163,38 @@ def correlations(
             named = {"x": x, "y": y, "x_network": networks[x], "y_network": networks[y]}
             rows.append({**named, **asdict(found)})
     return pd.DataFrame(rows)
+
+
+def _why_missing(scores: pd.DataFrame, metric: str) -> str:
+    there = ((scores["metric"] == metric) & (scores["variant"] == "")).any()
+    return f"{UNDEFINED} for every autoencoder" if there else "not measured"
+
+
+def diffusability_losses(scores: pd.DataFrame) -> pd.DataFrame:
+    """The losses of frozen autoencoders in Table 3 of the iFID paper, per autoencoder.
+
+    Where a loss does not exist for an autoencoder, its cell says so and the last column why. The EQ
+    loss has a second column, over rotations only, which exists for every grid.
+    """
+    autoencoders = pool(scores)
+    columns = {"Group": autoencoders["group"], "Autoencoder": autoencoders.index.to_series()}
+    plain = scores[scores["variant"] == ""]
+    for loss in (loss for loss in LOSSES if loss in set(plain["metric"])):
+        column = describe(scores, loss)
+        columns[column.header] = shown(scores, loss)
+        if loss == "eq-loss":
+            rotations = shown(scores, loss, "rotations")
+            columns[column.header.replace(column.label, f"{column.label}, rotations")] = rotations
+    rows = plain[plain["metric"].isin(list(LOSSES))]
+    if rows.empty:
+        return pd.DataFrame({"Note": ["diffusability losses: not measured"]})
+    columns["n images"] = rows.groupby("autoencoder")["n"].max().astype("Int64")
+    undefined = rows[rows["value"].isna()]
+    reasons = undefined["note"].str.removeprefix(f"{UNDEFINED}: ")
+    reasons = undefined["metric"].map(label) + ": " + reasons
+    if len(undefined):
+        columns["Why undefined"] = reasons.groupby(undefined["autoencoder"]).agg("; ".join)
+    return pd.DataFrame(columns, index=autoencoders.index)
 
 
 def ifid_table4(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from seesaw.registry import (
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
+    LOSSES,
     METRICS,
     NETWORKS,
     OBJECTIVES,
@@ -41,6 +42,7 @@ STAGE_MODULES = {
     "neighbours": "seesaw.neighbours.search",
     "ifid": "seesaw.ifid",
     "probes": "seesaw.probes",
+    "diffusability": "seesaw.diffusability.score",
 }
 RECORD = Path("tests/reference/versions.json")
 
@@ -98,6 +100,7 @@ def record() -> dict[str, list[str]]:
         rows[f"stage {stage}"] = [STAGES[stage], code_hash(module, without=REGISTRY)]
     registries = (
         METRICS,
+        LOSSES,
         NETWORKS,
         FAMILIES,
         OBJECTIVES,

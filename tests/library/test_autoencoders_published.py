@@ -71,32 +71,22 @@ def test_sizes_of_the_kl_families(name):
     assert sum(p.numel() for p in model.parameters()) == entry["parameters"]
 
 
-TRANSFORMERS = {
-    "vtp_s": [
-        {"tokens": 257, "width": 384, "depth": 12},
-        {"tokens": 256, "width": 384, "depth": 12},
-    ],
-    "vtp_b": [
-        {"tokens": 257, "width": 768, "depth": 12},
-        {"tokens": 256, "width": 768, "depth": 12},
-    ],
-    "vtp_l": [
-        {"tokens": 257, "width": 1024, "depth": 24},
-        {"tokens": 256, "width": 1024, "depth": 24},
-    ],
-    "detok-bb-decoder_ft": [{"tokens": 256, "width": 768, "depth": 12}] * 2,
-    "softvq-l-64": [{"tokens": 321, "width": 1024, "depth": 24}] * 2,
-    "maetok-b-128": [
-        {"tokens": 385, "width": 768, "depth": 12},
-        {"tokens": 384, "width": 768, "depth": 12},
-    ],
+TRANSFORMERS = {  # width, depth, tokens of the encoder, tokens of the decoder
+    "vtp_s": (384, 12, 257, 256),
+    "vtp_b": (768, 12, 257, 256),
+    "vtp_l": (1024, 24, 257, 256),
+    "detok-bb-decoder_ft": (768, 12, 256, 256),
+    "softvq-l-64": (1024, 24, 257 + 64, 257 + 64),
+    "maetok-b-128": (768, 12, 257 + 128, 256 + 128),
 }
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_operations_of_transformers(name):
     """Blocks with an MLP of 8 (or three matrices of 8/3) width^2, and the patches; to 3%."""
+    width, depth, *lengths = TRANSFORMERS[name]
     counted = [
-        transformer_flops(**blocks) + PATCHES * blocks["width"] for blocks in TRANSFORMERS[name]
+        transformer_flops(tokens=tokens, width=width, depth=depth) + PATCHES * width
+        for tokens in lengths
     ]
     assert autoencoder_flops(POOL[name]) == pytest.approx(counted, rel=0.03)

@@ -17,6 +17,7 @@ from seesaw.costs import (
     autoencoder_flops,
     control_training_hours,
     cost,
+    encoding_hours,
     kl_flops,
     rate,
     sampling_hours,
@@ -143,9 +144,17 @@ def test_a_chain_of_segments_costs_its_steps():
     ]
     study = Study(CONFIG, jobs)
     xl = [cost(job, study) for job in jobs[:3]]
-    assert math.fsum(c.hours for c in xl) == pytest.approx(67, abs=0.1)
+    encoding = 400_000 * 128 * autoencoder_flops(KL)[0] / rate("encoding") / 3600
+    assert math.fsum(c.hours for c in xl) == pytest.approx(67 + encoding, abs=0.1)
     assert xl[2].hours == pytest.approx(2 * xl[1].hours)
     assert xl[0].kept == sit_parameters(**XL) * rate("checkpoint")
+
+
+def test_latents_that_fit_are_encoded_once():
+    once, fits = autoencoder_flops(KL)[0] / rate("encoding") / 3600, 2**31 // (4 * 4096)
+    assert encoding_hours(KL, images=fits, passes=9) == pytest.approx(fits * once)
+    assert encoding_hours(KL, images=fits + 1, passes=9) == pytest.approx((fits + 1) * 9 * once)
+    assert encoding_hours({"family": "a:B"}, images=1, passes=1) is None
 
 
 def test_rules_in_closed_form():
@@ -165,6 +174,12 @@ def test_rules_in_closed_form():
     )
 
 
+def test_conditions_of_the_images_that_a_source_has():
+    one, many = (of("extract_conditions", network="inception", source=s) for s in ("kl", "train"))
+    assert one.kept == 50_000 * 4 * 2048
+    assert many.hours == pytest.approx(one.hours * 1_281_167 / 50_000)
+
+
 def test_guidance_doubles_the_network_evaluations():
     plain, guided = (
         of("sample_images", autoencoder="kl", model="SiT-XL/2", cfg=cfg).hours for cfg in "14"
@@ -176,6 +191,7 @@ def test_guidance_doubles_the_network_evaluations():
 @pytest.mark.parametrize("rule", sorted(set(COSTS) - {"train_autoencoder", "train_network"}))
 def test_every_rule_has_a_finite_estimate(rule):
     wildcards = {"autoencoder": "kl", "split": "val", "network": "inception", "metric": "lpips"}
+    wildcards["source"] = "val"
     estimate = of(rule, model="SiT-B", step="0400000", cfg="1", **wildcards)
     assert 0 <= estimate.hours < 200
     assert rule == "pack_images" or estimate.hours > 0

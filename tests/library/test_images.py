@@ -481,7 +481,7 @@ def test_probe_strip_shows_images_maps_and_what_each_latent_gave():
     assert len(shown) == 2 * 4 * 4
     for one, other in zip(shown, expected, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert {"Canny (cv2)", "depth (mini-depth)", "true\nmap"} & set(words(figure))
+    assert {"Canny (cv2)", "depth (mini-depth)", "image", "its map", "kl-f4"} <= set(words(figure))
     assert_inside(figure)
     with pytest.raises(ValueError, match="at least one condition"):
         probe_strip(images, {}, found, titles=titles)
@@ -508,3 +508,19 @@ def test_read_probes_leaves_out_what_has_none(tmp_path):
     write_tensors(paths["kl"]["depth"], arrays, {"ids": json.dumps(["a", "c"])})
     with pytest.raises(ValueError, match="hold different images"):
         read_probes(paths)
+
+
+@pytest.mark.parametrize("probed", [True, False])
+def test_probe_strip_script(tmp_path, monkeypatch, probed):
+    ids = ["val-3", "val-0"] if probed else []
+    arrays = {"maps": maps_of(2, 0), "predictions": maps_of(2, 1)} if probed else {}
+    write_tensors(tmp_path / "canny.safetensors", arrays, {"ids": json.dumps(ids)})
+    manifest = write_set(tmp_path / "images" / "manifest.json", {"images": pictures(4)}, {})
+    points = run_script(
+        "probe_strip",
+        monkeypatch,
+        tmp_path,
+        input={"images": manifest, "examples": [tmp_path / "canny.safetensors"]},
+        params={"autoencoders": ["kl"], "conditions": {"canny": "canny"}},
+    )
+    assert points["id"].tolist() == ids

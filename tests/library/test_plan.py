@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from small_study import CONFIG
 
+from seesaw import plan
 from seesaw.costs import Job, Study
 from seesaw.external import (
     Absent,
@@ -58,6 +59,13 @@ def test_the_text(table):
     assert "2 GPU jobs are not estimated" in text
     assert "Longer than their limit, by this estimate: reconstruct_images;" in text
     assert "assumed" in text
+
+
+def test_nothing_to_be_done(monkeypatch, capsys):
+    monkeypatch.setattr(plan, "planned_jobs", lambda *words, **options: [])
+    monkeypatch.setattr(plan, "load_study", lambda *words: Study(CONFIG))
+    plan.main([])
+    assert capsys.readouterr().out.startswith("Nothing to be done")
 
 
 def test_hours_of_a_job_on_two_gpus(table):

@@ -249,6 +249,7 @@ def test_training_follows_its_seed_alone(tmp_path):
     assert torch.equal(before, torch.get_rng_state())
     assert_same(state(one), state(two))
     assert one.losses == two.losses
+    assert one.cut_short
     other = train_probe(data, "edges", QUICK, seed=4)
     assert other.losses != one.losses
 
@@ -276,7 +277,7 @@ def test_it_stops_when_the_held_out_loss_does_not_fall_and_keeps_the_best(tmp_pa
     options = Training(widths=(8, 8), epochs=50, patience=3, batch_size=16, lr=1e-2)
     trained = train_probe(data, "edges", options, seed=0)
     assert trained.losses == [3.0, 2.0, 2.5, 2.0, 2.1]
-    assert (trained.epochs, trained.best_epoch) == (5, 2)
+    assert (trained.epochs, trained.best_epoch, trained.cut_short) == (5, 2, False)
     assert_same(state(trained), seen[1])
     assert not trained.probe.training
 
@@ -453,6 +454,7 @@ def test_the_stage_writes_scores_weights_and_examples(tmp_path):
     assert 1 <= plain.protocol["best_epoch"] <= plain.protocol["epochs"] <= 3
     assert plain.protocol["crop"] == "none"
     assert plain.value < found["mean"].value
+    assert plain.note == "training ended by its limit of 3 epochs, not by early stopping"
 
     probe = Probe(3, (8, 8))
     weights = {key: torch.from_numpy(value) for key, value in load_file(out["weights"]).items()}

@@ -14,9 +14,10 @@ import pytest
 from synthetic_scores import NAMES, NETWORK, make_scores
 
 from seesaw import tables
+from seesaw.registry import LOSSES, METRICS
 from seesaw.report import benchmark_table, item_name, read_captions, write_report
 from seesaw.report.cells import best_rows, format_column, item_title, make_table
-from seesaw.report.facts import notices, protocol
+from seesaw.report.facts import formula, notices, protocol
 from seesaw.report.page import first_sentence, score_columns
 
 PNG = base64.b64decode(
@@ -388,6 +389,35 @@ def test_a_long_form_table_has_no_best():
     assert not any(cell.best for row in table.rows for cell in row)
     once = make_table("t", data[:2], columns=score_columns(scores), autoencoders=names)
     assert [row[1].best for row in once.rows] == [False, True]
+
+
+def test_formulas_of_metrics_and_losses():
+    assert formula("psnr") == METRICS["psnr"].formula
+    assert formula("se-loss") == LOSSES["se-loss"].formula
+    assert formula("spatial")
+    assert formula("nobody") == ""
+
+
+def test_undefined_cells_are_words_between_numbers(tmp_path):
+    scores = make_scores()
+    header = next(h for h, c in score_columns(scores).items() if c.metric == "rfid")
+    names = ["kl-f4c4", "rae", "se-f4c4", "tokens-32"]
+    cells = [2.0, "undefined", 1.25, None]
+    pd.DataFrame({"Autoencoder": names, header: cells}).to_csv(tmp_path / "t.csv", index=False)
+    data = pd.read_csv(tmp_path / "t.csv", keep_default_na=False, na_values=[""])
+    table = make_table("t", data, columns=score_columns(scores), autoencoders=names)
+    assert [row[1].text for row in table.rows] == ["2.00", "undefined", "1.25", ""]
+    assert [row[1].value for row in table.rows] == ["2.0", "", "1.25", ""]
+    assert [row[1].best for row in table.rows] == [False, False, True, False]
+    assert table.heads[1].numeric
+    assert table.heads[1].better == "-"
+    baselines = data.assign(Row="shuffled pairs")
+    both = pd.concat([data.assign(Row="autoencoder"), baselines], ignore_index=True)
+    table = make_table("t", both, columns=score_columns(scores), autoencoders=names)
+    assert [cell.text for cell in table.apart[0]][1] == "1.625"
+    words = data.assign(**{header: ["a", "undefined", "b", "c"]})
+    table = make_table("t", words, columns=score_columns(scores), autoencoders=names)
+    assert [row[1].text for row in table.rows] == ["a", "undefined", "b", "c"]
 
 
 def test_benchmark_table(tmp_path):

@@ -6,9 +6,18 @@ from synthetic_scores import DEFAULT, NAMES, make_scores
 
 from seesaw.files import write_csv
 from seesaw.results import Score
-from seesaw.score_table import CONDITIONS, QUALITY, describe, pool, read_scores_csv, values
+from seesaw.score_table import (
+    CONDITIONS,
+    QUALITY,
+    check_scores,
+    describe,
+    pool,
+    read_scores_csv,
+    values,
+)
 from seesaw.tables import (
     correlations,
+    diffusability_losses,
     ifid_table4,
     ifid_table5,
     network_quality,
@@ -248,6 +257,60 @@ class TestIfid:
         without = scores[scores["metric"] != "ifid"]
         assert ifid_table4(without)["Note"].tolist() == ["iFID: not measured"]
         assert ifid_table5(without)["Note"].tolist() == ["iFID: not measured"]
+
+
+@pytest.fixture(scope="module")
+def lossy():
+    """Scores with two diffusability losses: a grid's and a tokenizer's EQ loss undefined."""
+    scores = make_scores()
+    psnr = scores[scores["metric"] == "psnr"].assign(unit="L1", higher_is_better=False, n=300)
+    eq = psnr.assign(metric="eq-loss", value=1 / psnr["value"])
+    turned = eq.assign(variant="rotations", value=eq["value"] / 2)
+    for table, names in ((eq, ["rae", "tokens-32"]), (turned, ["tokens-32"])):
+        table.loc[table["autoencoder"].isin(names), ["value", "n"]] = np.nan, 0
+        table.loc[table["autoencoder"].isin(names), "note"] = "undefined: it has no grid"
+    gmm = psnr.assign(metric="gmm-loss", unit="nats", value=psnr["value"] + 7)
+    return check_scores(pd.concat([scores, gmm, eq, turned]))
+
+
+class TestDiffusabilityLosses:
+    def test_undefined_is_said_and_why(self, lossy):
+        table = diffusability_losses(lossy).set_index("Autoencoder")
+        assert table.columns.tolist() == [
+            "Group", "EQ loss [L1]", "EQ loss, rotations [L1]", "GMM loss [nats]", "n images",
+            "Why undefined",
+        ]  # fmt: skip
+        assert table["EQ loss [L1]"].drop(["rae", "tokens-32"]).map(type).eq(float).all()
+        assert table.loc[["rae", "tokens-32"], "EQ loss [L1]"].tolist() == ["undefined"] * 2
+        assert table.loc["tokens-32", "EQ loss, rotations [L1]"] == "undefined"
+        assert table.loc["rae", "EQ loss, rotations [L1]"] > 0
+        assert table["GMM loss [nats]"].tolist() == values(lossy, "gmm-loss").tolist()
+        assert table["n images"].eq(300).all()
+        why = table["Why undefined"].dropna()
+        assert why.to_dict() == dict.fromkeys(["rae", "tokens-32"], "EQ loss: it has no grid")
+
+    def test_an_undefined_value_is_no_image(self, lossy):
+        assert describe(lossy, "eq-loss").n == "300"
+
+    def test_correlations_say_their_n(self, lossy):
+        table = correlations(lossy, methods=["spearman"])
+        rows = table[table["x"] == "eq-loss"].set_index("y")
+        assert rows.loc["psnr", "n"] == 8
+        assert rows.loc["psnr", "value"] == pytest.approx(1), "both: worse together"
+        assert "2 of 10 pairs left out" in rows.loc["psnr", "note"]
+        assert rows.loc["gfid", "note"] == "gFID: not measured"
+        assert set(table.loc[table["x"] == "gmm-loss", "y"]) == set(QUALITY)
+
+    def test_undefined_for_all_is_not_unmeasured(self, lossy):
+        none = lossy.copy()
+        none.loc[none["metric"] == "eq-loss", "value"] = np.nan
+        row = correlations(none, pairs=[("eq-loss", "psnr")]).iloc[0]
+        assert row["note"] == "EQ loss: undefined for every autoencoder"
+        assert diffusability_losses(none)["EQ loss [L1]"].tolist() == ["undefined"] * 10
+
+    def test_not_measured(self, scores):
+        notes = diffusability_losses(scores)["Note"].tolist()
+        assert notes == ["diffusability losses: not measured"]
 
 
 def test_network_quality_sets_baselines_beside():

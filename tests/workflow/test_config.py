@@ -168,9 +168,30 @@ MISTAKES = {
         lambda config: (drop("networks", "canny")(config), config["metrics"].remove("canny")),
         "config, probes.conditions: 'canny' needs a network for this role",
     ),
+    "probe trained on what it is scored on": (
+        change(["data", "evaluation"], "train"),
+        "config, probes: probes would be trained on the images that they are scored on",
+    ),
     "probe of nobody": (
         change(["probes", "autoencoders"], ["kl-f4c5"]),
         r"config, probes.autoencoders: unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",
+    ),
+    "loss": (
+        change(["diffusability", "losses"], ["eq-los"]),
+        r"diffusability.losses: unknown diffusability loss 'eq-los'. Did you mean 'eq-loss'",
+    ),
+    "loss without its network": (
+        lambda config: (
+            drop("networks", "dino")(config),
+            config["metrics"].remove("dino"),
+            [entry.get("train", {}).pop("teacher", None) for entry in config["autoencoders"]],
+        ),
+        "'vf-loss' needs a network for the role 'dino'",
+    ),
+    "loss without a number": (drop("diffusability", "pca"), "'gmm-loss' needs the key 'pca'"),
+    "more components than images": (
+        change(["diffusability", "train_images"], 50),
+        "diffusability.pca: 64 is more than the 50 train_images",
     ),
     "interpolation": (
         change(["ifid", "default", "interpolation"], "sperp"),
@@ -202,6 +223,7 @@ def test_unknown_published_autoencoder():
         (change(["report", "items"], ["table9"]), "unknown item 'table9'. Did you mean 'table"),
         (change(["metrics"], ["ssim"]), "'autoencoder_grid' needs the metric 'psnr'"),
         (drop("ifid"), "'ifid_table4' needs the block 'ifid'"),
+        (drop("diffusability"), "'diffusability_losses' needs the block 'diffusability'"),
     ],
 )
 def test_the_workflow_says_it_too(config_with, apply, words):

@@ -12,6 +12,7 @@ from seesaw.registry import (
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
+    LOSSES,
     METRICS,
     NETWORKS,
     OBJECTIVES,
@@ -88,6 +89,7 @@ def test_a_stage_has_one_name(stage):
         (registry, name)
         for registry in (
             METRICS,
+            LOSSES,
             NETWORKS,
             FAMILIES,
             OBJECTIVES,

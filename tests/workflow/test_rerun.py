@@ -11,8 +11,9 @@ from .conftest import ROOT, SMOKE, plan, planned
 CONFIG = yaml.safe_load(SMOKE.read_text())
 NAMES = [entry["name"] for entry in CONFIG["autoencoders"]]
 ITEMS = CONFIG["report"]["items"]
+PROBED = CONFIG["probes"]["conditions"]
 FROM_SCORES = [item for item in ITEMS if item in (
-    "table2", "table5", "ifid_table4", "ifid_table5", "correlations",
+    "table2", "table5", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
     "figure2", "figure3", "figure5", "figure6", "figure7", "figure8", "figure9",
 )]  # fmt: skip
 PRESENTED = [("collect_scores", ""), *((item, "") for item in FROM_SCORES), ("report", "")]
@@ -34,11 +35,13 @@ def test_the_plan_of_a_fresh_world_is_complete(smoke, config_with, tmp_path):
         "train_network": len(trained),
         "train_autoencoder": n,
         "reconstruct_images": n,
-        "extract_conditions": (n + 1) * len(networks - {"lpips-alex-random"}),
+        "extract_conditions": (n + 1) * len(networks - {"lpips-alex-random"}) + len(PROBED),
         "score_metric": n * len(CONFIG["metrics"]),
         "find_neighbours": n * CONFIG["neighbours"]["parts"],
         "merge_neighbours": n,
         "score_ifid": n,
+        "train_probe": n,
+        "score_diffusability": n,
         "gallery": n,
         **{item: 1 for item in ITEMS if item != "gallery"},
         "collect_scores": 1,
@@ -91,6 +94,9 @@ def test_a_new_autoencoder_runs_its_own_chain_only(smoke, config_with):
         ("find_neighbours", "newcomer, 0"),
         ("merge_neighbours", "newcomer"),
         ("score_ifid", "newcomer"),
+        ("train_probe", "newcomer"),
+        ("probe_strip", ""),
+        ("score_diffusability", "newcomer"),
         ("gallery", "newcomer"),
         ("ifid_figure5", ""),
         ("autoencoder_grid", ""),
@@ -126,20 +132,29 @@ def test_a_bumped_metric_reruns_its_dependants_only(smoke):
 
 def test_a_bumped_detector_reruns_its_conditions_and_their_metrics(smoke):
     jobs = plan_with_bump("NETWORKS", "canny")
-    sources = ["val", *NAMES]
+    sources = ["val", "train", *NAMES]
     assert jobs == sorted(
         [
             *(("extract_conditions", f"{source}, canny") for source in sources),
             *(("score_metric", f"{name}, canny") for name in NAMES),
+            *(("train_probe", name) for name in NAMES),
+            ("probe_strip", ""),
             *(("gallery", name) for name in NAMES),
             *PRESENTED,
         ]
     )
 
 
-def test_a_bumped_network_of_an_image_metric_reruns_that_metric(smoke):
+def test_a_bumped_network_of_an_image_metric_reruns_what_runs_it(smoke):
     jobs = plan_with_bump("NETWORKS", "lpips-alex-random")
-    assert jobs == sorted([*(("score_metric", f"{name}, lpips") for name in NAMES), *PRESENTED])
+    lpips = [("score_metric", f"{name}, lpips") for name in NAMES]
+    losses = [("score_diffusability", name) for name in NAMES]
+    assert jobs == sorted([*lpips, *losses, *PRESENTED])
+
+
+def test_a_bumped_loss_reruns_the_diffusability_stage(smoke):
+    jobs = plan_with_bump("LOSSES", "se-loss")
+    assert jobs == sorted([*(("score_diffusability", name) for name in NAMES), *PRESENTED])
 
 
 def test_a_bumped_interpolation_reruns_ifid(smoke):

@@ -31,6 +31,22 @@ def test_every_autoencoder_has_every_metric(scores):
             assert np.isfinite(row["value"]) == (row["n"] > 0)
 
 
+def test_every_autoencoder_has_every_loss_or_a_reason(scores, smoke):
+    table = pd.read_csv(smoke / "tables/diffusability_losses.csv").set_index("Autoencoder")
+    for name in NAMES:
+        for loss in CONFIG["diffusability"]["losses"]:
+            row = scores.loc[(name, loss, "")]
+            defined = name != "tok1d" or loss == "gmm-loss"
+            assert row["n"] == (CONFIG["diffusability"]["images"] if defined else 0)
+            assert np.isfinite(row["value"]) == defined
+            assert row["note"] == ("" if defined else "undefined: 1-D tokens have no grid")
+    assert table.loc["tok1d", "SE loss [L1]"] == "undefined"
+    assert (
+        float(table.loc["kl-f4c4", "SE loss [L1]"])
+        == scores.loc[("kl-f4c4", "se-loss", ""), "value"]
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_ifid_at_alpha_0_is_rfid_to_the_last_digit(smoke, name):
     ifid = json.loads((smoke / "ifid" / name / "scores.json").read_text())["scores"]

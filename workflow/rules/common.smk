@@ -10,6 +10,7 @@ from seesaw.config import (
     check_config,
     ifid_variants,
     load_yaml,
+    loss_networks,
     protocol,
     resolve_autoencoders,
 )
@@ -17,6 +18,7 @@ from seesaw.external import absent_images, absent_loader, absent_weights, stop_w
 from seesaw.registry import (
     CROPS,
     INTERPOLATIONS,
+    LOSSES,
     METRICS,
     NETWORKS,
     OBJECTIVES,
@@ -138,6 +140,17 @@ def get_ifid_version(wildcards):
     )
 
 
+def get_diffusability_version(wildcards):
+    names = sorted(config["diffusability"]["losses"])
+    return "/".join(
+        [
+            get_family_version("diffusability")(wildcards),
+            *(f"{name} {LOSSES[name].version}" for name in names),
+            *(f"{n} {NETWORKS[n].version}" for n in loss_networks(config).values()),
+        ]
+    )
+
+
 def get_family_version(stage):
     def version(wildcards):
         try:
@@ -149,8 +162,9 @@ def get_family_version(stage):
 
 
 def get_probe_version(wildcards):
+    own = get_family_version("probes")(wildcards)
     networks = [NETWORKS[player(condition)].version for condition in PROBES["conditions"]]
-    return "/".join([get_family_version("probes")(wildcards), *networks])
+    return "/".join([own, *networks])
 
 
 def get_training_version(wildcards):
@@ -262,6 +276,22 @@ def runs_network(metric):
     return metric.reads == "images" and metric.role is not None
 
 
+def get_loss_weights(role):
+    """Weights of the network that plays a role, if a diffusability loss rests on it."""
+
+    def path(wildcards):
+        networks = loss_networks(config)
+        return weights_of_network(networks[role]) if role in networks else []
+
+    return path
+
+
+def get_loss_images(wildcards):
+    """The split that losses are fitted on, if one of them is."""
+    fits = any(LOSSES[name].fits for name in config["diffusability"]["losses"])
+    return get_images("train") if fits else []
+
+
 def get_protocol(wildcards=None):
     return protocol(config)
 
@@ -296,6 +326,10 @@ def get_all_scores(wildcards):
         autoencoder=PROBED,
         condition=PROBES["conditions"],
     )
+    if "diffusability" in config:
+        scores += expand(
+            "<results>/diffusability/{autoencoder}/scores.json", autoencoder=AUTOENCODERS
+        )
     return scores
 
 
@@ -310,6 +344,7 @@ TABLES = [
     "ifid_table4",
     "ifid_table5",
     "correlations",
+    "diffusability_losses",
     "network_quality",
 ]
 FIGURES = [
@@ -328,6 +363,7 @@ FIGURES = [
 PER_AUTOENCODER = ["gallery"]
 NEEDS = {
     "autoencoder_grid": ("the metric 'psnr'", "psnr" in config["metrics"]),
+    "diffusability_losses": ("the block 'diffusability'", "diffusability" in config),
     "gallery": ("the metric 'psnr'", "psnr" in config["metrics"]),
     "ifid_figure5": ("the block 'ifid'", "ifid" in config),
     "ifid_table4": ("the block 'ifid'", "ifid" in config),

@@ -108,6 +108,28 @@ rule correlations:
         "../scripts/correlations.py"
 
 
+rule diffusability_losses:
+    """EQ, SE, VF and GMM loss of every autoencoder."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/diffusability_losses.csv",
+            caption="../report/diffusability_losses.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/diffusability_losses.log",
+    benchmark:
+        "<results>/benchmarks/diffusability_losses/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/diffusability_losses.py"
+
+
 rule network_quality:
     """How good the networks that were trained here are, on held-out truth."""
     input:

@@ -250,18 +250,10 @@ class Alignment(Reconstruction):
         teacher = self._teacher[0]
         with torch.no_grad():
             features = teacher.tokens(images).to(latents)
-        grid = teacher.grid
-        features = features.transpose(1, 2).reshape(len(images), -1, grid, grid)
-        side = min(grid, latents.shape[-1])
-        tokens, wanted = (
-            F.adaptive_avg_pool2d(grids, side).flatten(2).transpose(1, 2)
-            for grids in (latents, features)
-        )
-        gap = (cosines(tokens) - cosines(wanted)).abs()
-        cosine = F.cosine_similarity(self.project(tokens), wanted, dim=-1)
+        tokens, wanted = paired_tokens(latents, features, teacher.grid)
         return (
-            F.relu(gap - self.distance_margin).mean()
-            + F.relu(1 - self.cosine_margin - cosine).mean()
+            distance_excess(tokens, wanted, self.distance_margin).mean()
+            + cosine_excess(self.project(tokens), wanted, self.cosine_margin).mean()
         )
 
 
@@ -313,6 +305,36 @@ class Masked(Reconstruction):
 def total(losses: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same losses, and their sum under ``"loss"``."""
     return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+
+def paired_tokens(latents: Tensor, features: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+    """Latents and features as tokens of one grid: the finer one is averaged to the coarser.
+
+    Args:
+        latents: ``(N, C, H, H)``.
+        features: tokens of a ``grid`` x ``grid`` grid, row by row, ``(N, grid * grid, D)``.
+        grid: side of the features' grid.
+
+    Returns:
+        ``(N, T, C)`` and ``(N, T, D)``.
+    """
+    features = features.transpose(1, 2).reshape(len(latents), -1, grid, grid)
+    side = min(grid, latents.shape[-1])
+    tokens, wanted = (
+        F.adaptive_avg_pool2d(grids, side).flatten(2).transpose(1, 2)
+        for grids in (latents, features)
+    )
+    return tokens, wanted
+
+
+def distance_excess(tokens: Tensor, wanted: Tensor, margin: float) -> Tensor:
+    """``relu(|cos(z_i, z_j) - cos(f_i, f_j)| - margin)`` of ``(N, T, C or D)``: ``(N, T, T)``."""
+    return F.relu((cosines(tokens) - cosines(wanted)).abs() - margin)
+
+
+def cosine_excess(projected: Tensor, wanted: Tensor, margin: float) -> Tensor:
+    """``relu(1 - margin - cos(W z_i, f_i))`` of projected tokens ``(N, T, D)``: ``(N, T)``."""
+    return F.relu(1 - margin - F.cosine_similarity(projected, wanted, dim=-1))
 
 
 def cosines(tokens: Tensor) -> Tensor:

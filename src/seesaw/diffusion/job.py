@@ -11,7 +11,7 @@ import torch.distributed as dist
 from seesaw.autoencoders.base import load_autoencoder
 from seesaw.diffusion.latents import TrainingLatents, read_labels
 from seesaw.diffusion.sit import PUBLISHED_DIMENSIONS, time_shift_of
-from seesaw.diffusion.train import Recipe, World, train_segment
+from seesaw.diffusion.train import SINGLE, Recipe, World, train_segment
 from seesaw.log import configure_logging
 from seesaw.shards import Shards
 
@@ -66,7 +66,7 @@ def run_segment(
     seed: int,
     device: str,
     time_shift_dimensions: int = PUBLISHED_DIMENSIONS,
-    world: World = World(),
+    world: World = SINGLE,
     what: str = "SiT",
 ) -> None:
     """Load the frozen autoencoder and the images, and train from ``start`` to step ``stop``.

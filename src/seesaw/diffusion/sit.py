@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seesaw.diffusion.backbones.base import Backbone
+from seesaw.diffusion.backbones.layers import LabelEmbedder, PatchEmbed, TimeEmbedder, sincos_2d
 from seesaw.registry import unknown
 
 BN_EPS = 1e-4
 BN_MOMENTUM = 0.1
-FREQUENCIES = 256
 PUBLISHED_DIMENSIONS = 4096
 """Latent dimensions at which the published time shift is 1."""
 
@@ -58,7 +59,7 @@ def time_shift_of(latent_shape: Sequence[int], dimensions: int = PUBLISHED_DIMEN
     return math.sqrt(math.prod(latent_shape) / dimensions)
 
 
-class SiT(nn.Module):
+class SiT(Backbone):
     """Velocity network on latents.
 
     Args:
@@ -103,9 +104,7 @@ class SiT(nn.Module):
             self.token_grid = None
             self.x_embedder = nn.Linear(self.channels, width)
             positions = sincos_1d(width, self.latent_shape[0])
-            self.bn = nn.BatchNorm1d(
-                self.channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False
-            )
+            self.bn = nn.BatchNorm1d(self.channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=False)
         self.t_embedder = TimeEmbedder(width)
         self.y_embedder = LabelEmbedder(num_classes, width)
         self.pos_embed = nn.Parameter(positions[None].float(), requires_grad=False)
@@ -114,16 +113,11 @@ class SiT(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        if self.spatial:
-            nn.init.xavier_uniform_(self.x_embedder.proj.weight.flatten(1))
-            nn.init.zeros_(self.x_embedder.proj.bias)
-        nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02)
-        nn.init.normal_(self.t_embedder.mlp[0].weight, std=0.02)
-        nn.init.normal_(self.t_embedder.mlp[2].weight, std=0.02)
+        for part in (self.x_embedder, self.blocks, self.final_layer):
+            for module in part.modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.xavier_uniform_(module.weight)
+                    nn.init.zeros_(module.bias)
         for part in (*self.blocks, self.final_layer):
             nn.init.zeros_(part.adaLN_modulation[1].weight)
         nn.init.zeros_(self.final_layer.linear.weight)
@@ -131,6 +125,10 @@ class SiT(nn.Module):
     def shift_time(self, t: Tensor) -> Tensor:
         """``s t / (1 + (s - 1) t)``: more time near the noise for larger latents."""
         return self.time_shift * t / (1 + (self.time_shift - 1) * t)
+
+    def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
+        """Training times: uniform, then the shift; float32 ``(count,)``."""
+        return self.shift_time(torch.rand(count, generator=generator, device=generator.device))
 
     def normalise(self, latents: Tensor) -> Tensor:
         """BatchNorm of raw latents: by the batch in training, by running statistics else."""
@@ -148,7 +146,7 @@ class SiT(nn.Module):
         return x * scale.to(x.dtype) + self.bn.running_mean.view(shape).to(x.dtype)
 
     def embed(self, x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised latents, times and labels to tokens ``(N, T, D)`` and a condition ``(N, D)``."""
+        """Latents, times and labels to tokens ``(N, T, D)`` and a condition ``(N, D)``."""
         return self.x_embedder(x) + self.pos_embed, self.t_embedder(t) + self.y_embedder(y)
 
     def unembed(self, tokens: Tensor, condition: Tensor) -> Tensor:
@@ -188,47 +186,6 @@ def _check_latent(shape: tuple[int, ...], patch_size: int) -> bool:
     return True
 
 
-class PatchEmbed(nn.Module):
-    """Squares of ``patch_size`` to tokens, row by row."""
-
-    def __init__(self, channels: int, width: int, patch_size: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, T, D)``."""
-        return self.proj(x).flatten(2).transpose(1, 2)
-
-
-class TimeEmbedder(nn.Module):
-    """Sinusoids of t (in [0, 1], not scaled) and a two-layer network."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width)
-        )
-
-    def forward(self, t: Tensor) -> Tensor:
-        """``(N,)`` to ``(N, D)``."""
-        half = FREQUENCIES // 2
-        steps = torch.arange(half, dtype=torch.float32, device=t.device)
-        angles = t[:, None].float() * torch.exp(-math.log(10000.0) * steps / half)
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(t.dtype))
-
-
-class LabelEmbedder(nn.Module):
-    """One vector per label and one, the last, for no label."""
-
-    def __init__(self, num_classes: int, width: int) -> None:
-        super().__init__()
-        self.embedding_table = nn.Embedding(num_classes + 1, width)
-
-    def forward(self, y: Tensor) -> Tensor:
-        """``(N,)`` to ``(N, D)``."""
-        return self.embedding_table(y)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention."""
 
@@ -242,9 +199,7 @@ class Attention(nn.Module):
         """``(N, T, D)`` to the same."""
         n, t, d = x.shape
         q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return self.proj(
-            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, d)
-        )
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, d))
 
 
 class Mlp(nn.Module):
@@ -294,21 +249,6 @@ class FinalLayer(nn.Module):
         """``(N, T, D)`` to ``(N, T, values)``."""
         shift, scale = self.adaLN_modulation(c).chunk(2, 1)
         return self.linear(modulate(x, shift, scale))
-
-
-def sincos_2d(width: int, side: int) -> Tensor:
-    """Fixed positions of a square grid, float64 ``(side * side, width)``.
-
-    The first half encodes the column, the second the row; each half sines, then cosines.
-    """
-    rows, columns = torch.meshgrid(*[torch.arange(side, dtype=torch.float64)] * 2, indexing="ij")
-    return torch.cat([_sincos(width // 2, g.flatten()) for g in (columns, rows)], dim=1)
-
-
-def _sincos(width: int, positions: Tensor) -> Tensor:
-    half = width // 2
-    angles = positions[:, None] / 10000 ** (torch.arange(half, dtype=torch.float64) / half)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def sincos_1d(width: int, length: int) -> Tensor:

@@ -101,6 +101,10 @@ class World:
         return slice(self.rank * part, (self.rank + 1) * part)
 
 
+SINGLE = World()
+"""A process that trains alone."""
+
+
 def train_segment(
     *,
     model: Mapping[str, Any],
@@ -111,7 +115,7 @@ def train_segment(
     stop: int,
     output: str | Path,
     start: str | Path | None = None,
-    world: World = World(),
+    world: World = SINGLE,
     save_seconds: float = SAVE_SECONDS,
     what: str = "SiT",
 ) -> None:
@@ -171,7 +175,7 @@ class Learner:
         recipe: Recipe,
         seed: int,
         device: torch.device,
-        world: World = World(),
+        world: World = SINGLE,
     ) -> None:
         self.recipe, self.seed, self.world, self.device = recipe, seed, world, device
         self.args = dict(model)
@@ -315,7 +319,7 @@ def velocity_loss(network: nn.Module, x: Tensor, t: Tensor, y: Tensor, noise: Te
 
 
 @torch.no_grad()
-def batch_normalise(model: SiT, latents: Tensor, world: World = World()) -> Tensor:
+def batch_normalise(model: SiT, latents: Tensor, world: World = SINGLE) -> Tensor:
     """Normalise by the statistics of the whole batch and update the running ones.
 
     What a (synchronised) BatchNorm without learned parameters does in training; sums are float64,

@@ -256,7 +256,7 @@ def probe_strip(
             y = MARGIN + head + index * row + (0.06 if index > 1 else 0)
             for column in range(shown):
                 sheet.image(pictures[column], left + column * row, y, size)
-    _row_labels(sheet, ["image", "true map"], MARGIN + head, row)
+    _row_labels(sheet, ["image", "its map"], MARGIN + head, row)
     _row_labels(sheet, [*predictions], MARGIN + head + 2 * row + 0.06, row)
     return sheet.figure
 
@@ -412,7 +412,7 @@ def read_probes(
             is no probe.
 
     Returns:
-        True maps per condition, predictions per autoencoder and condition, and the ids.
+        Maps of the images per condition, predictions per autoencoder and condition, and the ids.
 
     Raises:
         ValueError: two files hold different images.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from seesaw.score_table import Column
+from seesaw.score_table import UNDEFINED, Column
 
 LONG_TABLE = 40
 """Tables with more rows start folded."""
@@ -121,8 +121,18 @@ def _medians(apart: pd.DataFrame, key: str) -> pd.DataFrame:
     rows = []
     for kind, block in apart.groupby(ROW_KIND, sort=False):
         label = f"{kind} (median of {len(block)})" if len(block) > 1 else kind
-        rows.append({key: label, **block.median(numeric_only=True)})
+        rows.append({key: label, **block.apply(_numbers).median(numeric_only=True)})
     return pd.DataFrame(rows, columns=apart.columns)
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    """A column as numbers, NaN where it says "undefined"; as it is where it has other words."""
+    if not (values == UNDEFINED).any():
+        return values
+    try:
+        return pd.to_numeric(values.mask(values == UNDEFINED))
+    except (ValueError, TypeError):
+        return values
 
 
 def _cells(
@@ -133,11 +143,13 @@ def _cells(
     notes = _intervals(data)
     companions = {f"{header}: {part}" for header in notes for part in INTERVAL}
     for header in [header for header in data.columns if header not in companions]:
-        values, column = data[header], columns.get(header)
+        words, column = data[header], columns.get(header)
+        values = _numbers(words)
         numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         numeric = bool(numeric and values.notna().any())
         best = best_rows(values[:compared], column.higher_is_better) if column else set()
         texts = format_column(values) if numeric else ["" if pd.isna(v) else str(v) for v in values]
+        texts = [UNDEFINED if word == UNDEFINED else text for word, text in zip(words, texts)]
         cells.append(
             [
                 Cell(text, "" if pd.isna(value) else str(value), index in best, note)

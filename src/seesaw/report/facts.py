@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from seesaw.registry import METRICS, NETWORKS
+from seesaw.registry import LOSSES, METRICS, NETWORKS
 from seesaw.score_table import Column
 
 UNBIASED_FROM = 50_000
@@ -87,12 +87,18 @@ def metric_rows(columns: Iterable[Column]) -> list[dict[str, str]]:
             "better": "+" if column.higher_is_better else "-",
             "network": column.network,
             "n": column.n,
-            "formula": METRICS[column.metric].formula
-            if column.metric in METRICS
-            else FORMULAS.get(column.metric, ""),
+            "formula": formula(column.metric),
         }
         for column in columns
     ]
+
+
+def formula(metric: str) -> str:
+    """How a metric is computed, in one line; ``""`` where nobody wrote it down."""
+    for registry in (METRICS, LOSSES):
+        if metric in registry:
+            return registry[metric].formula
+    return FORMULAS.get(metric, "")
 
 
 def autoencoder_rows(config: Mapping[str, Any]) -> list[dict[str, str]]:
