@@ -17,7 +17,9 @@ PROFILE = ROOT / "profiles/slurm"
 DEFAULT = ROOT / "profiles/default/config.yaml"
 HUNGRY = ROOT / "tests/workflow/out_of_memory/Snakefile"
 
-# One job at least of every kind that asks for a GPU, two levels deep, and some that ask for none.
+# A job of each of the seven kinds that measure and train the mini world, two levels deep, and one
+# that asks for no GPU. Longer ones (probes) claim their device in the same way, which
+# test_a_claim_of_devices_reaches_the_log sees to.
 REMADE = {
     "networks/mini-clip/weights.safetensors": "train_network",
     "autoencoders/se-f4c4/weights.safetensors": "train_autoencoder",

@@ -1,15 +1,15 @@
 """Rule score_diffusability: see seesaw.diffusability.score.score_diffusability."""
 
 from seesaw.device import claim_device
+from seesaw.log import configure_logging
 
 if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.diffusability.score import score_diffusability
-    from seesaw.log import configure_logging
     from seesaw.results import provenance
 
-    configure_logging(snakemake.log[0])
     score_diffusability(
         autoencoder=snakemake.wildcards.autoencoder,
         **snakemake.params.model,
