@@ -36,6 +36,8 @@ OTHER_LABELS = {
     "spatial": "Spatial drift",
     "latent-canny": "Latent Canny",
     "latent-depth": "Latent depth",
+    "control-fid": "FID under control",
+    "control-l1": "Condition L1",
 }
 NEEDED = (
     "autoencoder", "group", "training", "metric", "variant", "value", "n", "unit",

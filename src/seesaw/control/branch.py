@@ -147,10 +147,19 @@ class ControlNet(nn.Module):
             ValueError: a hint of another shape or dtype.
         """
         self._check_hint(hint, len(x))
+        return self.under(x, t, y, self.hint_tokens(hint))
+
+    def hint_tokens(self, hint: Tensor) -> Tensor:
+        """What the first copy gets of hints ``(N, T, D)``; the same at every time of a sample."""
+        self._check_hint(hint, len(hint))
+        return self.before(self.hint(hint))
+
+    def under(self, x: Tensor, t: Tensor, y: Tensor, tokens_of_hint: Tensor) -> Tensor:
+        """As :meth:`forward`, for hints that :meth:`hint_tokens` has seen already."""
         with torch.no_grad():
             tokens, conditioning = self.backbone.embed(x, t, y)
             tokens = self.backbone.blocks[0](tokens, conditioning)
-        state = tokens + self.before(self.hint(hint))
+        state = tokens + tokens_of_hint
         for index, block in enumerate(self.backbone.blocks[1:]):
             if index < self.depth:
                 state = self.copies[index](state, conditioning)

@@ -53,10 +53,11 @@ def sample_latents_under(
         ids: image ids; the noise depends on them.
         seed: the config's seed.
     """
+    tokens = control.hint_tokens(hints)
 
     def network(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         # guidance asks for every image twice, with its label and without
-        return control(x, t, y, hints.repeat(len(x) // len(hints), 1, 1, 1))
+        return control.under(x, t, y, tokens.repeat(len(x) // len(tokens), 1, 1))
 
     return sample_latents(
         frozen, labels, ids, frozen.sampler, seed=seed, velocity=frozen.velocity(network)
