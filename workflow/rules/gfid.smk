@@ -13,7 +13,7 @@ rule score_gfid:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=120,
     params:
         version=get_version("gfid"),
@@ -50,7 +50,7 @@ rule score_gfid_times:
         feature_batch_size=FEATURE_BATCH_SIZE,
         gpu=1,
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=1440,
+        runtime=4320,
     params:
         version=get_family_version("gfid"),
         model=get_model,

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from seesaw.autoencoders.base import load_autoencoder
 from seesaw.diffusion.latents import TrainingLatents, read_labels
-from seesaw.diffusion.sit import PUBLISHED_DIMENSIONS, time_shift_of
+from seesaw.diffusion.sizes import PUBLISHED_DIMENSIONS, time_shift_of
 from seesaw.diffusion.train import SINGLE, Recipe, World, train_segment
 from seesaw.log import configure_logging
 from seesaw.shards import Shards
@@ -77,7 +77,7 @@ def run_segment(
         weights: its weights file, if it has one.
         images: manifest of the packed training split.
         index: its index (labels).
-        size: a name in :data:`seesaw.diffusion.sit.SIZES`.
+        size: a name in :data:`seesaw.diffusion.sizes.SIZES`.
         patch_size: side of the latent squares that become one token.
         posterior: ``"mean"`` or ``"sample"``.
         recipe: keyword arguments of :class:`seesaw.diffusion.train.Recipe`.
