@@ -280,9 +280,11 @@ def get_sample_features(wildcards):
 def get_references(wildcards):
     """What gFID compares with: features of splits, files of moments; a missing file has no path."""
     paths = [
-        external_weights(f"reference {name!r} of gFID", entry)
-        if "weights" in entry
-        else f"<results>/conditions/{name}/{player('inception')}/manifest.json"
+        (
+            external_weights(f"reference {name!r} of gFID", entry)
+            if "weights" in entry
+            else f"<results>/conditions/{name}/{player('inception')}/manifest.json"
+        )
         for name, entry in REFERENCES.items()
     ]
     return [path for path in paths if path]
