@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seesaw.config import ifid_variants
+from seesaw.config import ifid_variants, samplers_of
 from seesaw.registry import METRICS, NETWORKS, unknown
 
 DEVICE = "H100"
@@ -483,10 +483,8 @@ def _train_diffusion(job: Job, study: Study) -> Cost:
         if other.rule == job.rule
         and all(other.wildcards[k] == job.wildcards[k] for k in ("autoencoder", "model"))
     ]
-    steps = study.option("diffusion.segment", None) or segment_steps(
-        int(job.wildcards["step"]), chain
-    )
-    batch = study.option("diffusion.batch_size", 128)
+    steps = segment_steps(int(job.wildcards["step"]), chain)
+    batch = study.option("diffusion.train.batch_size", 128)
     parameters = sit_parameters(width=width, depth=depth, patch_channels=patch_channels)
     return Cost(
         _with_encoding(
@@ -516,23 +514,34 @@ def _sample(job: Job, study: Study, share: float, count: int | None, evaluations
     return Cost(hours, float(count * study.image_bytes))
 
 
+def _evaluations(study: Study, name: str | None = None) -> float:
+    """Network evaluations per sample of a sampler; of the first one by default."""
+    samplers = {sampler["name"]: sampler for sampler in samplers_of(study.config)}
+    sampler = samplers.get(name) or next(iter(samplers.values()), {"steps": 250})
+    once = sampler["steps"] * (2 if sampler.get("mode") == "heun" else 1)
+    low, high = sampler.get("interval", (0, 1))
+    return once * (1 + high - low if sampler.get("guidance", 1) > 1 else 1)
+
+
 def _sample_images(job: Job, study: Study) -> Cost:
-    guided = float(job.wildcards.get("cfg", 1)) != 1
-    evaluations = study.option("gfid.steps", 250) * (2 if guided else 1)
-    return _sample(job, study, 0.0, study.option("gfid.samples", 50_000), evaluations)
+    evaluations = _evaluations(study, job.wildcards.get("sampler"))
+    return _sample(job, study, 0.0, study.evaluation, evaluations)
 
 
 def _score_gfid(job: Job, study: Study) -> Cost:
-    return Cost(study.option("gfid.samples", 50_000) / rate("features") / 3600)
+    """Its features are of the rule extract_conditions; distances take minutes of the CPU."""
+    return Cost(0.0)
 
 
 def _score_gfid_times(job: Job, study: Study) -> Cost:
-    times = study.option("gfid.times", [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])
-    samples = study.option("gfid.samples", 50_000)
-    drawn = _sample(job, study, 0.0, samples, study.option("gfid.steps", 250) * sum(times))
-    if drawn.hours is None:
+    """Of a start at t about the share t of the steps is left; each time is decoded and measured."""
+    times = study.option("gfid.times", [0.0])
+    flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
+    drawn = _sample(job, study, 0.0, study.evaluation, _evaluations(study) * sum(times))
+    if drawn.hours is None or flops is None or study.evaluation is None:
         return Cost()
-    return Cost(drawn.hours + len(times) * samples / rate("features") / 3600)
+    each = flops[1] / rate("autoencoder") * (len(times) - 1) + len(times) / rate("features")
+    return Cost(drawn.hours + study.evaluation * each / 3600)
 
 
 def _train_control(job: Job, study: Study) -> Cost:

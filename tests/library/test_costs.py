@@ -180,21 +180,37 @@ def test_conditions_of_the_images_that_a_source_has():
     assert many.hours == pytest.approx(one.hours * 1_281_167 / 50_000)
 
 
-def test_guidance_doubles_the_network_evaluations():
-    plain, guided = (
-        of("sample_images", autoencoder="kl", model="SiT-XL/2", cfg=cfg).hours for cfg in "14"
-    )
+def test_network_evaluations_of_samplers():
+    samplers = [
+        {"name": "plain", "mode": "sde", "steps": 100},
+        {"name": "guided", "mode": "ode", "steps": 100, "guidance": 4.0},
+        {"name": "within", "mode": "ode", "steps": 100, "guidance": 4.0, "interval": [0.1, 0.6]},
+        {"name": "heun", "mode": "heun", "steps": 100},
+    ]
+    study = Study({**CONFIG, "diffusion": {"samplers": samplers}}, [])
     decode = 50_000 * autoencoder_flops(KL)[1] / rate("autoencoder") / 3600
-    assert guided - decode == pytest.approx(2 * (plain - decode))
+    plain, *others = (
+        cost(
+            Job(
+                rule="sample_images",
+                wildcards={"autoencoder": "kl", "model": "SiT-XL", "sampler": sampler["name"]},
+                gpu=1,
+            ),
+            study,
+        ).hours
+        - decode
+        for sampler in samplers
+    )
+    assert [hours / plain for hours in others] == pytest.approx([2, 1.5, 2])
 
 
 @pytest.mark.parametrize("rule", sorted(set(COSTS) - {"train_autoencoder", "train_network"}))
 def test_every_rule_has_a_finite_estimate(rule):
     wildcards = {"autoencoder": "kl", "split": "val", "network": "inception", "metric": "lpips"}
     wildcards["source"] = "val"
-    estimate = of(rule, model="SiT-B", step="0400000", cfg="1", **wildcards)
+    estimate = of(rule, model="SiT-B", step="0400000", sampler="plain", **wildcards)
     assert 0 <= estimate.hours < 200
-    assert rule == "pack_images" or estimate.hours > 0
+    assert rule in ("pack_images", "score_gfid") or estimate.hours > 0
 
 
 def test_what_is_not_known_is_not_zero():

@@ -21,6 +21,9 @@ STAGES = {
     "metrics": f"metrics/{NAME}/kid.json",
     "neighbours": f"neighbours/{NAME}/part-0.parquet",
     "ifid": f"ifid/{NAME}/scores.json",
+    "diffusion": f"diffusion/{NAME}/SiT-Ti/step0000012.pt",
+    "samples": f"diffusion/{NAME}/SiT-Ti/samples/plain/manifest.json",
+    "gfid": f"gfid/{NAME}/SiT-Ti/times.json",
 }
 
 
@@ -100,6 +103,6 @@ def test_killed_jobs_are_done_again(world, smoke, stage):
     original = smoke / STAGES[stage]
     if target.suffix == ".parquet":
         pd.testing.assert_frame_equal(pd.read_parquet(target), pd.read_parquet(original))
-    elif target.suffix == ".safetensors" or target.name == "manifest.json":
+    elif target.suffix in (".safetensors", ".pt") or target.name == "manifest.json":
         assert target.read_bytes() == original.read_bytes()
     assert list(results.rglob(".*.part*")) == []
