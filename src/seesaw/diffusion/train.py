@@ -12,6 +12,7 @@ run cut into other segments, ends with the same weights; and so do several proce
 share of the batch, up to rounding.
 """
 
+import argparse
 import hashlib
 import json
 import logging
@@ -371,6 +372,11 @@ def load_sit(path: str | Path, device: str = "cpu") -> SiT:
         ValueError: not a state that this package wrote.
     """
     state = read_state(path)
+    if not isinstance(state.get("args"), Mapping):
+        raise ValueError(
+            f"{path} was not written by this package and does not say what model it holds; read it "
+            "with seesaw.diffusion.backbones.load_backbone, which is told"
+        )
     model = SiT(**state["args"])
     model.load_state_dict(state["ema"])
     return model.to(device).eval().requires_grad_(False)
@@ -389,7 +395,8 @@ def read_state(path: str | Path) -> dict[str, Any]:
         ValueError: the file is cut or something else.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise
     except Exception as error:
