@@ -14,7 +14,7 @@ from seesaw.diffusion.latents import TrainingLatents, read_labels
 from seesaw.diffusion.sit import PUBLISHED_DIMENSIONS, time_shift_of
 from seesaw.diffusion.train import SINGLE, Recipe, World, train_segment
 from seesaw.files import sha256_of
-from seesaw.log import configure_logging
+from seesaw.log import configure_logging, log_file
 from seesaw.shards import Shards
 
 
@@ -32,16 +32,18 @@ def train_diffusion(job: Mapping[str, Any], *, devices: int, device: str) -> Non
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{Path(folder) / 'meeting'}"
         torch.multiprocessing.spawn(
-            _worker, args=(dict(job), devices, device, meeting), nprocs=devices
+            _worker, args=(dict(job), devices, device, meeting, log_file()), nprocs=devices
         )
 
 
-def _worker(rank: int, job: dict[str, Any], size: int, device: str, meeting: str) -> None:
+def _worker(
+    rank: int, job: dict[str, Any], size: int, device: str, meeting: str, log: str | None
+) -> None:
     cuda = device == "cuda"
     if cuda:
         torch.cuda.set_device(rank)
     if rank == 0:
-        configure_logging()
+        configure_logging(log, append=True)
     dist.init_process_group(
         "nccl" if cuda else "gloo", init_method=meeting, rank=rank, world_size=size
     )
