@@ -29,7 +29,7 @@ class SiT(Backbone):
         size: a name in :data:`seesaw.diffusion.sizes.SIZES`.
         patch_size: side of the squares that become one token; 1 for tokens.
         num_classes: labels are ``0 .. num_classes - 1``; ``num_classes`` means no label.
-        time_shift: ``s`` of :meth:`shift_time`.
+        time_shift: ``s`` of :meth:`shift_time`; None, the paper's for this latent.
 
     Raises:
         ValueError: an unknown size, or a latent that cannot be cut into such patches.
@@ -44,13 +44,13 @@ class SiT(Backbone):
         size: str,
         patch_size: int = 1,
         num_classes: int = 1000,
-        time_shift: float = 1.0,
+        time_shift: float | None = None,
     ) -> None:
         super().__init__()
         depth, width, heads = (getattr(size_of(size), f) for f in ("depth", "width", "heads"))
         self.latent_shape = tuple(latent_shape)
         self.num_classes = num_classes
-        self.time_shift = time_shift
+        self.time_shift = time_shift_of(self.latent_shape) if time_shift is None else time_shift
         self.patch_size = patch_size
         self.spatial = _check_latent(self.latent_shape, patch_size)
         self.channels = self.latent_shape[0 if self.spatial else 1]
