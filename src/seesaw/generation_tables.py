@@ -90,7 +90,7 @@ def generation(scores: pd.DataFrame) -> pd.DataFrame:
         )
         for metric in there:
             variant = f"{s.name} ref=none" if metric == "inception-score" else s.variant
-            block[describe(scores, metric).header] = values(scores, metric, variant)
+            block[describe(scores, metric).header] = shown(scores, metric, variant)
         counted = scores[(scores["metric"] == "gfid") & (scores["variant"] == s.variant)]
         counts = counted.set_index("autoencoder")["n"]
         block["n samples"] = counts.reindex(autoencoders.index).astype("Int64")

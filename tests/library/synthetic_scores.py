@@ -112,16 +112,13 @@ def make_generation(
                 for k, reference in enumerate(references):
                     value = level * (1 - 0.1 * i) * (1 - 0.2 * j) + 0.5 * k
                     said = f"reference={reference}; samples={model} {sampler}"
-                    where = [
-                        f"{model} {sampler} ref={reference}",
-                        *([""] if i + j + k == 0 else []),
-                    ]
-                    for variant in where:
-                        add("gfid", variant, value, said=said)
-                        if reference == "val":
-                            add("gkid", variant, value / 2, "1e-3", said=said)
-                            add("precision", variant, 1 / (1 + value / 50), "share", True, said)
-                            add("recall", variant, 1 / (1 + value / 80), "share", True, said)
+                    variant, first = f"{model} {sampler} ref={reference}", i + j == 0
+                    for where in [variant, *([""] if first and k == 0 else [])]:
+                        add("gfid", where, value, said=said)
+                    for where in [variant, *([""] if first else [])] if reference == "val" else []:
+                        add("gkid", where, value / 2, "1e-3", said=said)
+                        add("precision", where, 1 / (1 + value / 50), "share", True, said)
+                        add("recall", where, 1 / (1 + value / 80), "share", True, said)
                 variants = [f"{model} {sampler} ref=none", *([""] if i + j == 0 else [])]
                 for variant in variants:
                     add("inception-score", variant, 1 + 400 / (40 + level), "1", True)

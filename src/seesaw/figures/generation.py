@@ -46,6 +46,8 @@ from seesaw.stats import Correlation, correlate
 
 PANEL = 2.05
 """Height of a row of panels, inches."""
+CROWD = 14
+"""Lines from which on their numbers need more room."""
 FIRST, SECOND = COLOURS[1], COLOURS[0]
 """Colours of the autoencoder that gFID selects and of the one that keeps conditions best."""
 ARROW = "\N{RIGHTWARDS ARROW}"
@@ -290,7 +292,7 @@ def _draw_curves(
         axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("t")
     axis.set_xticks(curve.columns, [f"{t:g}" for t in curve.columns])
-    axis.set_xlim(-0.03, 1.09)
+    axis.set_xlim(-0.03, 1.07 if len(curve) <= CROWD else 1.15)
     axis.set_title(f"0: reconstruction (rFID)  {ARROW}  1: sample (gFID)", loc="left")
     long = curve.rename_axis("autoencoder").reset_index()
     long = long.melt(id_vars="autoencoder", var_name="t", value_name="gfid_t")
@@ -362,7 +364,7 @@ def _number_ends(axis: Axes, curve: pd.DataFrame) -> None:
     for number, height in zip(order, placed, strict=True):
         axis.annotate(
             str(number + 1), (x[number], last[number]), textcoords="offset points",
-            xytext=(9, height - excess - heights[number]), fontsize=SMALL, va="center",
+            xytext=(9 if len(order) <= CROWD else 24, height - excess - heights[number]), fontsize=SMALL, va="center",
             color="0.15", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "linewidth": 0.35, "color": "0.5", "shrinkA": 0,
                         "shrinkB": 2.0},
