@@ -29,6 +29,16 @@ def scores():
     return make_generation()
 
 
+@pytest.fixture(scope="module")
+def curves(scores):
+    return gfid_t(scores)
+
+
+@pytest.fixture(scope="module")
+def fits(scores):
+    return ifid_figure1(scores)
+
+
 def texts(figure):
     return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
 
@@ -83,13 +93,8 @@ class TestFigure1:
 
 
 class TestIfidFigure1:
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def drawn(scores):
-        return ifid_figure1(scores)
-
-    def test_a_row_of_panels_per_way_to_sample(self, drawn):
-        figure, points = drawn
+    def test_a_row_of_panels_per_way_to_sample(self, fits):
+        figure, points = fits
         panels = points[["samples", "x_metric"]].drop_duplicates().to_numpy().tolist()
         assert panels == [
             ["SiT-B plain", "rfid"], ["SiT-B plain", "ifid"],
@@ -97,8 +102,8 @@ class TestIfidFigure1:
         ]  # fmt: skip
         assert len([axis for axis in figure.axes if axis.axison]) == 4
 
-    def test_fits_and_correlations(self, scores, drawn):
-        _, points = drawn
+    def test_fits_and_correlations(self, scores, fits):
+        _, points = fits
         panel = points[(points["samples"] == "SiT-B guided") & (points["x_metric"] == "ifid")]
         x, y = values(scores, "ifid"), values(scores, "gfid", "SiT-B guided ref=val")
         assert panel["y"].tolist() == y.tolist()
@@ -110,18 +115,18 @@ class TestIfidFigure1:
         assert row["rho"] == pytest.approx(spearmanr(x, y).statistic)
         assert (row["r_n"], row["rho_n"]) == (10, 10)
 
-    def test_titles_give_r_and_rho(self, drawn):
-        for axis in drawn[0].axes:
+    def test_titles_give_r_and_rho(self, fits):
+        for axis in fits[0].axes:
             first, second = axis.get_title(loc="left").split("\n")
             assert first.startswith("r = ")
             assert second.startswith("ρ = ")
             assert first.endswith("n = 10")
-        assert "gFID SiT-B guided" in drawn[0].axes[2].get_ylabel()
+        assert "gFID SiT-B guided" in fits[0].axes[2].get_ylabel()
 
     def test_only_the_first_reference(self):
-        scores = make_generation(names=FIVE, references=("adm-train", "val"))
+        scores = make_generation(names=FIVE, samplers=["plain"], references=("adm-train", "val"))
         _, points = ifid_figure1(scores)
-        assert len(points) == 5 * 2 * 2
+        assert len(points) == 5 * 2
         plain = points[points["samples"] == "SiT-B plain"]
         expected = values(scores, "gfid", "SiT-B plain ref=adm-train")
         assert set(plain["y"]) == set(expected)
@@ -131,19 +136,19 @@ class TestIfidFigure1:
 
 
 class TestGfidT:
-    def test_lines_are_the_curves(self, scores):
-        figure, points = gfid_t(scores)
-        curves = points[points["gfid_t"].notna()]
-        assert len(curves) == 10 * (len(TIMES) + 1)
+    def test_lines_are_the_curves(self, curves):
+        figure, points = curves
+        rows = points[points["gfid_t"].notna()]
+        assert len(rows) == 10 * (len(TIMES) + 1)
         axis = figure.axes[0]
         drawn = {tuple(line.get_ydata()) for line in axis.lines}
-        of_rae = curves[curves["autoencoder"] == "rae"].sort_values("t")
+        of_rae = rows[rows["autoencoder"] == "rae"].sort_values("t")
         assert tuple(of_rae["gfid_t"]) in drawn
         assert axis.get_yscale() == "log"
         assert {text.get_text() for text in axis.texts} == set(map(str, range(1, 11)))
 
-    def test_agreement_is_that_of_table_1(self, scores):
-        _, points = gfid_t(scores)
+    def test_agreement_is_that_of_table_1(self, scores, curves):
+        _, points = curves
         rows = points[points["metric"].notna()].set_index(["metric", "t"])
         assert len(rows) == 2 * (len(TIMES) + 1)
         assert rows.loc[("rfid", 0.0), "value"] == pytest.approx(1)
@@ -151,7 +156,7 @@ class TestGfidT:
         assert rows.loc[("ifid", 0.4), "value"] == pytest.approx(expected.statistic)
 
     def test_a_row_per_model(self):
-        figure, _ = gfid_t(make_generation(names=FIVE, models=("SiT-XL", "SiT-B")))
+        figure, _ = gfid_t(make_generation(names=FIVE, models=("SiT-XL", "SiT-B"), times=[0]))
         assert [axis.get_ylabel() for axis in figure.axes[::2]] == [
             "gFID(t), SiT-XL\nmini-inception",
             "gFID(t), SiT-B\nmini-inception",
@@ -183,7 +188,7 @@ class TestIfidFigure2:
         }
         figure = ifid_figure2(pictures(2, 5), found, ids=["i", "j"], times=times, count=1)
         rows: dict = {}
-        for x, y, value in sorted(shown(figure)):
+        for _, y, value in sorted(shown(figure)):
             rows.setdefault(y, []).append(value)
         assert [rows[y] for y in sorted(rows)] == [[5, 10, 11, 12], [5, 20, 21, 22]]
         assert {"a", "b", "i", "image", "t = 0", "t = 0.5", "t = 1"} <= set(texts(figure))
@@ -209,7 +214,8 @@ class TestIfidFigure2:
 
 class TestSampleGrid:
     def test_blocks_are_ways_and_rows_autoencoders(self):
-        found = {"M plain": {"a": pictures(2, 1), "b": pictures(2, 2)}, "M guided": {"b": pictures(2, 3)}}  # fmt: skip
+        plain = {"a": pictures(2, 1), "b": pictures(2, 2)}
+        found = {"M plain": plain, "M guided": {"b": pictures(2, 3)}}
         figure = sample_grid(pictures(2, 9), found, labels=["disc", "ring"])
         rows: dict = {}
         for _, y, value in sorted(shown(figure)):
@@ -226,7 +232,8 @@ class TestSampleGrid:
     def test_words_for_classes(self):
         ids = ["n01/a", "b", "c", "n02/d"]
         assert class_words([0, 1, -1, 7], ids) == ["n01", "class 1", "no class", "n02"]
-        assert class_words([0, 1, -1, 7], ids, ["disc", "ring"]) == ["disc", "ring", "no class", "n02"]  # fmt: skip
+        named = class_words([0, 1, -1, 7], ids, ["disc", "ring"])
+        assert named == ["disc", "ring", "no class", "n02"]
 
 
 class Half(torch.nn.Module):
@@ -266,7 +273,7 @@ class TestExamples:
         }
         for name, order in (("one", ids), ("two", ids[::-1])):
             path = folder / name / "manifest.json"
-            with ShardWriter(path, shard_size=5) as writer:
+            with ShardWriter(path, shard_size=5, meta={}) as writer:
                 rows = [ids.index(i) for i in order]
                 writer.add(order, {key: value[rows] for key, value in fields.items()})
             source = Shards(path)
@@ -309,8 +316,7 @@ class TestExamples:
             read_denoised({})
 
 
-def test_the_points_can_be_written(scores, tmp_path):
-    for function in (figure1, ifid_figure1, gfid_t):
-        _, points = function(scores)
+def test_the_points_can_be_written(fits, curves, tmp_path):
+    for _, points in (fits, curves):
         points.to_csv(tmp_path / "p.csv", index=False)
         assert len(pd.read_csv(tmp_path / "p.csv")) == len(points)

@@ -362,9 +362,10 @@ def _number_ends(axis: Axes, curve: pd.DataFrame) -> None:
     excess = max(excess, placed[-1] - box.y1 / scale)
     excess = min(excess, placed[0] - box.y0 / scale)
     for number, height in zip(order, placed, strict=True):
+        aside = 9 if len(order) <= CROWD else 24
         axis.annotate(
             str(number + 1), (x[number], last[number]), textcoords="offset points",
-            xytext=(9 if len(order) <= CROWD else 24, height - excess - heights[number]), fontsize=SMALL, va="center",
+            xytext=(aside, height - excess - heights[number]), fontsize=SMALL, va="center",
             color="0.15", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "linewidth": 0.35, "color": "0.5", "shrinkA": 0,
                         "shrinkB": 2.0},

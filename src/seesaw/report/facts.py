@@ -19,8 +19,8 @@ FORMULAS = {
     "probabilities from their mean",
     "precision": "share of samples within the 3-nearest-neighbour ball of an evaluation image",
     "recall": "share of evaluation images within the 3-nearest-neighbour ball of a sample",
-    "diffusion-loss": "mean squared error of the velocity on normalised evaluation latents, 4 times "
-    "and noises each",
+    "diffusion-loss": "mean squared error of the velocity on normalised evaluation latents, 4 "
+    "times and noises each",
     "ifid": "rFID of decoded interpolations between each latent and a drawn nearest neighbour",
     "spatial": "mean of Canny, depth and segmentation drift",
     "latent-canny": "mean |p - c(x)|, p the edge probability that a probe reads from the latent",
