@@ -6,6 +6,7 @@ evaluation images' latents to time t and denoises them from there: at t = 0 it i
 is gFID against the evaluation images. Labels and noise of an image are the same for every t.
 """
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from seesaw.diffusion.sample import labels_for, sample_latents
 from seesaw.diffusion.samplers import Sampler
 from seesaw.diffusion.sit import SiT
 from seesaw.diffusion.train import load_sit, velocity_loss
+from seesaw.files import write_tensors
 from seesaw.metrics.frechet import (
     Moments,
     Statistics,
@@ -39,6 +41,8 @@ from seesaw.shards import Shards, require_same_ids
 
 LOSS_DRAWS = 4
 """Times and noises per image of the diffusion loss."""
+EXAMPLES = 8
+"""Images that are kept as they look when denoised from each t."""
 MANIFOLD = 10_000
 """Reference images of precision and recall at most, as in ADM's evaluator."""
 
@@ -167,6 +171,7 @@ def score_gfid_times(
     family: str,
     config: Mapping[str, Any],
     weights: str | Path | None,
+    images: str | Path,
     reconstructions: str | Path,
     index: str | Path,
     network: str,
@@ -175,6 +180,7 @@ def score_gfid_times(
     times: Sequence[float],
     sampler: Sampler,
     output: str | Path,
+    output_examples: str | Path,
     decode_batch_size: int,
     feature_batch_size: int,
     protocol: Mapping[str, Any],
@@ -197,6 +203,7 @@ def score_gfid_times(
         family: autoencoder family or ``"module:Class"``.
         config: its keyword arguments.
         weights: its weights file, if it has one.
+        images: manifest of the packed evaluation split.
         reconstructions: manifest with the evaluation latents.
         index: index of the evaluation split (labels).
         network: the feature network.
@@ -205,6 +212,7 @@ def score_gfid_times(
         times: where to start, in [0, 1), in the model's own time (after the shift).
         sampler: as for the samples.
         output: JSON of scores.
+        output_examples: a few images, denoised from every t and sampled at t = 1.
         decode_batch_size: as in ``reconstruct``.
         feature_batch_size: as in ``conditions``.
         protocol: the named choices to record.
@@ -263,6 +271,7 @@ def score_gfid_times(
                 **common,
             )
         )
+    denoiser.write_examples(output_examples, source, Shards(images), times)
     fitted = fitted_sizes(denoiser.denoise, denoiser.decode, denoiser.extract)
     write_scores(
         output, autoencoder=autoencoder, scores=scores, provenance={**provenance, **fitted}
@@ -319,10 +328,7 @@ class Denoiser:
             decoded = []
             for batch in source.batches(["latents"], decode_batch_size, shards=[shard]):
                 latents = torch.from_numpy(batch["latents"]).to(self.device)
-                if t > 0:
-                    latents = self.denoise(latents, batch.ids, start=t)
-                what = f"image denoised from t = {t:g}"
-                decoded.append(self.decode(latents, batch.ids, what=what)[0])
+                decoded.append(self.denoised(latents, batch.ids, t))
             pixels = np.concatenate(decoded)
             for start in range(0, len(pixels), feature_batch_size):
                 found = self.extract(pixels[start : start + feature_batch_size])["features"]
@@ -330,6 +336,37 @@ class Denoiser:
                 total.add(found)
         assert total is not None
         return total
+
+    @torch.inference_mode()
+    def denoised(self, latents: torch.Tensor, ids: Sequence[str], t: float) -> np.ndarray:
+        """Images of raw latents ``(N, *latent_shape)`` noised to ``t`` and denoised, uint8.
+
+        At t = 0 they are the reconstructions, at t = 1 the samples of the same labels and noise.
+        """
+        if t > 0:
+            latents = self.denoise(latents, ids, start=t)
+        return self.decode(latents, ids, what=f"image denoised from t = {t:g}")[0]
+
+    def write_examples(
+        self, output: str | Path, source: Shards, originals: Shards, times: Sequence[float]
+    ) -> None:
+        """The same few images for every autoencoder, denoised from every t, with t = 1 at the end.
+
+        Fields, uint8: ``images`` ``(8, 3, R, R)`` and ``denoised`` ``(T, 8, 3, R, R)``; metadata
+        ``ids`` and ``times`` as JSON lists.
+        """
+        order = sorted(source.ids, key=lambda i: seed_for(self.seed, "example", i))
+        ids = order[:EXAMPLES]
+        latents = torch.from_numpy(source.take(ids, ["latents"])["latents"]).to(self.device)
+        shown = [*sorted(set(times)), 1.0]
+        write_tensors(
+            output,
+            {
+                "images": originals.take(ids, ["images"])["images"],
+                "denoised": np.stack([self.denoised(latents, ids, t) for t in shown]),
+            },
+            {"ids": json.dumps(ids), "times": json.dumps(shown)},
+        )
 
     @torch.inference_mode()
     def loss(self, source: Shards, batch_size: int, *, shifted: bool) -> float:

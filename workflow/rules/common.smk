@@ -302,6 +302,19 @@ def get_images(source):
     return f"<results>/reconstruct/{source}/manifest.json"
 
 
+def get_samples(wildcards):
+    """Samples of every autoencoder, model and sampler, in the order of SAMPLES."""
+    return [get_images(source) for source in SAMPLES]
+
+
+def get_builds(wildcards):
+    """What Table 2 of the iFID paper says of the autoencoders beside their labels."""
+    return {
+        name: {"family": entry["family"], "patch_size": entry.get("patch_size", 1)}
+        for name, entry in AUTOENCODERS.items()
+    }
+
+
 def get_source_images(wildcards):
     return get_images(wildcards.source)
 
@@ -407,8 +420,13 @@ def get_quality(wildcards):
 
 
 TABLES = [
+    "table1",
     "table2",
     "table5",
+    "generation",
+    "ifid_table1",
+    "ifid_table2",
+    "ifid_table3",
     "ifid_table4",
     "ifid_table5",
     "correlations",
@@ -416,6 +434,7 @@ TABLES = [
     "network_quality",
 ]
 FIGURES = [
+    "figure1",
     "figure2",
     "figure3",
     "figure5",
@@ -423,20 +442,34 @@ FIGURES = [
     "figure7",
     "figure8",
     "figure9",
+    "gfid_t",
+    "ifid_figure1",
+    "ifid_figure2",
     "ifid_figure5",
     "autoencoder_grid",
     "probe_strip",
+    "sample_grid",
     "scenes",
 ]
 PER_AUTOENCODER = ["gallery"]
+GFID = ("the block 'gfid'", "gfid" in config)
+TIMES = ("times in the block 'gfid'", bool(config.get("gfid", {}).get("times")))
 NEEDS = {
     "autoencoder_grid": ("the metric 'psnr'", "psnr" in config["metrics"]),
     "diffusability_losses": ("the block 'diffusability'", "diffusability" in config),
+    "figure1": GFID,
     "gallery": ("the metric 'psnr'", "psnr" in config["metrics"]),
+    "generation": GFID,
+    "gfid_t": TIMES,
+    "ifid_figure1": GFID,
+    "ifid_figure2": TIMES,
     "ifid_figure5": ("the block 'ifid'", "ifid" in config),
+    "ifid_table1": TIMES,
+    "ifid_table3": GFID,
     "ifid_table4": ("the block 'ifid'", "ifid" in config),
     "ifid_table5": ("the block 'ifid'", "ifid" in config),
     "probe_strip": ("the block 'probes'", "probes" in config),
+    "sample_grid": ("the block 'diffusion'", "diffusion" in config),
     "scenes": (
         "images of the source 'mini'",
         config["data"]["splits"][EVALUATION]["source"] == "mini",

@@ -29,9 +29,10 @@ rule score_gfid:
 
 
 rule score_gfid_times:
-    """gFID(t): evaluation latents noised to t and denoised; and the diffusion loss."""
+    """gFID(t): evaluation latents noised to t and denoised, with examples; the diffusion loss."""
     input:
         state=get_last_segment,
+        images=f"<results>/data/{EVALUATION}/manifest.json",
         reconstructions="<results>/reconstruct/{autoencoder}/manifest.json",
         index=f"<results>/data/{EVALUATION}/index.parquet",
         features=f"<results>/conditions/{EVALUATION}/{player('inception')}/manifest.json",
@@ -39,6 +40,7 @@ rule score_gfid_times:
         network_weights=lambda wildcards: weights_of_network(player("inception")),
     output:
         scores="<results>/gfid/{autoencoder}/{model}/times.json",
+        examples="<results>/gfid/{autoencoder}/{model}/examples.safetensors",
     log:
         "<results>/logs/score_gfid_times/{autoencoder}_{model}.log",
     benchmark:

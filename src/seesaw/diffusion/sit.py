@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from seesaw.diffusion.backbones.base import Backbone
 from seesaw.diffusion.backbones.layers import LabelEmbedder, PatchEmbed, TimeEmbedder, sincos_2d
-from seesaw.diffusion.sizes import size_of
+from seesaw.diffusion.sizes import size_of, time_shift_of
 
 BN_EPS = 1e-4
 BN_MOMENTUM = 0.1
