@@ -326,6 +326,18 @@ def _check_diffusion(config: Config) -> None:
     samplers = [sampler["name"] for sampler in block["samplers"]]
     if len(set(samplers)) < len(samplers):
         raise ValueError(f"config, diffusion.samplers: a name stands twice in {samplers}")
+    if "times" in samplers:
+        raise ValueError(
+            "config, diffusion.samplers: 'times' is the name of the scores of gFID(t); choose "
+            "another"
+        )
+    for sampler in block["samplers"]:
+        low, high = sampler.get("interval", (0, 1))
+        if low > high:
+            raise ValueError(
+                f"config, diffusion.samplers: the interval {[low, high]} of {sampler['name']!r} "
+                "ends before it begins; give the smaller time first"
+            )
     if "gfid" in config:
         _check_gfid(config)
 
@@ -340,10 +352,13 @@ def _check_gfid(config: Config) -> None:
                 f"config, gfid.references: {entry['name']!r} is neither the evaluation split "
                 f"({evaluation!r}) nor has it 'weights', the path of a file with mu and sigma"
             )
-    if evaluation not in [entry["name"] for entry in references]:
+    names = [entry["name"] for entry in references]
+    if len(set(names)) < len(names):
+        raise ValueError(f"config, gfid.references: a name stands twice in {names}")
+    if {"name": evaluation} not in references:
         raise ValueError(
-            f"config, gfid.references: the evaluation split {evaluation!r} must be among them; "
-            "gFID(1), KID, precision and recall are measured against it"
+            f"config, gfid.references: the evaluation split {evaluation!r} must be among them, by "
+            "its name alone; gFID(1), KID, precision and recall are measured against it"
         )
 
 

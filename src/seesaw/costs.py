@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seesaw.config import controlled_of, ifid_variants
+from seesaw.config import controlled_of, ifid_variants, samplers_of, segment_ends
+from seesaw.diffusion.sizes import SIZES
 from seesaw.registry import BACKBONES, METRICS, NETWORKS, unknown
 
 DEVICE = "H100"
@@ -64,14 +65,6 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
     "folder-train": Assumption(1_281_167, "images", "ImageNet-1k train, until it is packed"),
     "folder-val": Assumption(50_000, "images", "ImageNet-1k val, until it is packed"),
 }
-
-SIT_SIZES: Mapping[str, tuple[int, int]] = {
-    "SiT-S": (384, 12),
-    "SiT-B": (768, 12),
-    "SiT-L": (1024, 24),
-    "SiT-XL": (1152, 28),
-}
-"""Size -> (width, depth), as DiT (arXiv 2212.09748, table 1)."""
 
 PUBLISHED_POINTS: Mapping[str, int] = {"lightningdit-xl/1": 250, "ditdh-xl": 50}
 """Points of the time grids that published backbones are sampled with."""
@@ -470,9 +463,9 @@ def _sit(job: Job, study: Study) -> tuple[float, int, int, int] | None:
     """Operations of a forward pass, width, depth and numbers per patch of a job's SiT."""
     shape = sit_shape(study.autoencoder(job.wildcards["autoencoder"]))
     model = job.wildcards["model"].partition("/")[0]
-    if shape is None or model not in SIT_SIZES:
+    if shape is None or model not in SIZES:
         return None
-    width, depth = SIT_SIZES[model]
+    width, depth = SIZES[model].width, SIZES[model].depth
     flops = sit_flops(width=width, depth=depth, tokens=shape[0], patch_channels=shape[1])
     return flops, width, depth, shape[1]
 
@@ -482,16 +475,8 @@ def _train_diffusion(job: Job, study: Study) -> Cost:
     if sit is None:
         return Cost()
     forward, width, depth, patch_channels = sit
-    chain = [
-        int(other.wildcards["step"])
-        for other in study.jobs
-        if other.rule == job.rule
-        and all(other.wildcards[k] == job.wildcards[k] for k in ("autoencoder", "model"))
-    ]
-    steps = study.option("diffusion.segment", None) or segment_steps(
-        int(job.wildcards["step"]), chain
-    )
-    batch = study.option("diffusion.batch_size", 128)
+    steps = segment_steps(int(job.wildcards["step"]), segment_ends(study.config["diffusion"]))
+    batch = study.option("diffusion.train.batch_size", 128)
     parameters = sit_parameters(width=width, depth=depth, patch_channels=patch_channels)
     return Cost(
         _with_encoding(
@@ -510,34 +495,37 @@ def _with_encoding(hours: float, job: Job, study: Study, used: float) -> float |
     return None if encoding is None else hours + encoding
 
 
-def _sample(job: Job, study: Study, share: float, count: int | None, evaluations: float) -> Cost:
+def _sample(job: Job, study: Study, count: int | None, evaluations: float) -> Cost:
     sit = _sit(job, study)
     flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
     if sit is None or flops is None or count is None:
         return Cost()
-    hours = sampling_hours(
-        sit[0] * (1 + share), images=count, evaluations=evaluations, decode=flops[1]
-    )
+    hours = sampling_hours(sit[0], images=count, evaluations=evaluations, decode=flops[1])
     return Cost(hours, float(count * study.image_bytes))
 
 
+def _evaluations(sampler: Mapping[str, Any]) -> float:
+    """Network evaluations per sample; guidance doubles those inside its interval."""
+    low, high = sampler.get("interval", (0.0, 1.0))
+    guided = (high - low) if sampler.get("guidance", 1) > 1 else 0.0
+    once = 2 * sampler["steps"] - 1 if sampler["mode"] == "heun" else sampler["steps"]
+    return once * (1 + guided)
+
+
 def _sample_images(job: Job, study: Study) -> Cost:
-    guided = float(job.wildcards.get("cfg", 1)) != 1
-    evaluations = study.option("gfid.steps", 250) * (2 if guided else 1)
-    return _sample(job, study, 0.0, study.option("gfid.samples", 50_000), evaluations)
-
-
-def _score_gfid(job: Job, study: Study) -> Cost:
-    return Cost(study.option("gfid.samples", 50_000) / rate("features") / 3600)
+    samplers = {sampler["name"]: sampler for sampler in samplers_of(study.config)}
+    evaluations = _evaluations(samplers[job.wildcards["sampler"]])
+    return _sample(job, study, study.evaluation, evaluations)
 
 
 def _score_gfid_times(job: Job, study: Study) -> Cost:
-    times = study.option("gfid.times", [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])
-    samples = study.option("gfid.samples", 50_000)
-    drawn = _sample(job, study, 0.0, samples, study.option("gfid.steps", 250) * sum(times))
-    if drawn.hours is None:
+    """Denoising from each time takes its share of the steps; only scores are kept."""
+    times, count = study.option("gfid.times", []), study.evaluation
+    evaluations = _evaluations(samplers_of(study.config)[0]) * sum(times)
+    drawn = _sample(job, study, count, evaluations)
+    if drawn.hours is None or count is None:
         return Cost()
-    return Cost(drawn.hours + len(times) * samples / rate("features") / 3600)
+    return Cost(drawn.hours + len(times) * count / rate("features") / 3600)
 
 
 def _controlled(job: Job, study: Study) -> tuple[float, float] | None:
@@ -552,7 +540,8 @@ def _controlled(job: Job, study: Study) -> tuple[float, float] | None:
         return None
     tokens, patch_channels = shape
     if backbone is None:
-        sizes = [SIT_SIZES.get(study.option("control.model", ""))]
+        size = SIZES.get(study.option("control.model", ""))
+        sizes = [(size.width, size.depth) if size else None]
     else:
         options = {**BACKBONES[backbone["name"]].config, **backbone.get("config", {})}
         sizes = [(options["width"], options["depth"])]
@@ -601,14 +590,11 @@ def _control_images(study: Study) -> int | None:
     return study.evaluation if images == "all" or study.evaluation is None else images
 
 
-def _control_evaluations(backbone: Mapping[str, Any] | None, study: Study) -> int:
+def _control_evaluations(backbone: Mapping[str, Any] | None, study: Study) -> float:
     """Network evaluations per sample: a published grid has one Euler step fewer than points."""
     if backbone is not None:
         return backbone.get("points", PUBLISHED_POINTS[backbone["name"]]) - 1
-    steps = study.option("control.sampler.steps", 250)
-    heun = study.option("control.sampler.mode", "sde") == "heun"
-    guided = study.option("control.sampler.guidance", 1) > 1
-    return (2 * steps - 1 if heun else steps) * (2 if guided else 1)
+    return _evaluations(study.config["control"]["sampler"])
 
 
 def _train_probe(job: Job, study: Study) -> Cost:
@@ -647,7 +633,6 @@ COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {
     "score_ifid": _score_ifid,
     "train_diffusion": _train_diffusion,
     "sample_images": _sample_images,
-    "score_gfid": _score_gfid,
     "score_gfid_times": _score_gfid_times,
     "train_control": _train_control,
     "sample_control": _sample_control,

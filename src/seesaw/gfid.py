@@ -6,20 +6,23 @@ evaluation images' latents to time t and denoises them from there: at t = 0 it i
 is gFID against the evaluation images. Labels and noise of an image are the same for every t.
 """
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from seesaw.autoencoders.base import load_autoencoder
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.diffusion.sample import labels_for, sample_latents
 from seesaw.diffusion.samplers import Sampler
 from seesaw.diffusion.sit import SiT
 from seesaw.diffusion.train import load_sit, velocity_loss
+from seesaw.files import write_tensors
 from seesaw.metrics.frechet import (
     Moments,
     Statistics,
@@ -29,7 +32,7 @@ from seesaw.metrics.frechet import (
 )
 from seesaw.metrics.generation import inception_score, precision_recall
 from seesaw.metrics.kid import squared_mmd
-from seesaw.networks import Network, load_network
+from seesaw.networks import head_of, load_network
 from seesaw.progress import progress
 from seesaw.reconstruct import decode_batch
 from seesaw.results import Score, write_scores
@@ -38,6 +41,8 @@ from seesaw.shards import Shards, require_same_ids
 
 LOSS_DRAWS = 4
 """Times and noises per image of the diffusion loss."""
+EXAMPLES = 8
+"""Images that are kept as they look when denoised from each t."""
 MANIFOLD = 10_000
 """Reference images of precision and recall at most, as in ADM's evaluator."""
 
@@ -63,7 +68,8 @@ def score_gfid(
     """Scores of one set of samples: gFID, KID, Inception Score, precision, recall.
 
     Variants are called ``"<name> ref=<reference>"``. Precision, recall and KID are against the
-    evaluation split.
+    evaluation split. The Inception Score takes the samples in an order that the seed and their ids
+    give: they are stored by class, and its splits must not be.
 
     Args:
         autoencoder: its name.
@@ -78,7 +84,7 @@ def score_gfid(
         output: JSON of scores.
         protocol: the named choices to record.
         version: of this stage's code, to record.
-        seed: chooses the reference images of precision and recall.
+        seed: chooses the reference images of precision and recall, and orders the samples.
         provenance: what to record beside the scores.
 
     Raises:
@@ -87,7 +93,7 @@ def score_gfid(
     generated = Shards(samples)
     found = statistics_of(generated)
     features = generated.load("features")
-    head = getattr(load_network(network, network_weights, "cpu"), "head", None)
+    head = head_of(load_network(network, network_weights, "cpu"))
     scores: list[Score] = []
 
     def add(metric: str, value: float | None, n: int, better: bool, note: str, ref: str) -> None:
@@ -111,17 +117,23 @@ def score_gfid(
         distance = frechet_distance(read_moments(path, len(found.mean)), found)
         logger.info("gFID %s %s against %s: %.4f", autoencoder, name, reference, distance)
         add("gfid", distance, found.n, False, bias_note(found.n, len(found.mean)), reference)
-    score = inception_score(features, head)
+    score = inception_score(features[shuffled(generated.ids, seed, "inception-score")], head)
     add("inception-score", score.value, score.n, True, score.note, "none")
     real = Shards(references[evaluation])
     whole = real.load("features")
     add("gkid", 1000 * squared_mmd(whole, features), found.n, False, "unbiased", evaluation)
-    chosen = np.sort(np.argsort([seed_for(seed, "manifold", i) for i in real.ids])[:MANIFOLD])
+    chosen = np.sort(shuffled(real.ids, seed, "manifold")[:MANIFOLD])
     shares = precision_recall(whole[chosen], features)
     note = f"3 nearest neighbours, {len(chosen)} reference images"
     add("precision", shares.precision, found.n, True, note, evaluation)
     add("recall", shares.recall, found.n, True, note, evaluation)
     write_scores(output, autoencoder=autoencoder, scores=scores, provenance=provenance)
+
+
+def shuffled(ids: Sequence[str], seed: int, purpose: str) -> np.ndarray:
+    """Positions of ``ids`` in an order that depends on (seed, purpose, ids) only."""
+    drawn = [seed_for(seed, purpose, image_id) for image_id in ids]
+    return np.array(sorted(range(len(ids)), key=lambda row: (drawn[row], ids[row])), np.int64)
 
 
 def read_moments(path: str | Path, d: int) -> Statistics:
@@ -159,6 +171,7 @@ def score_gfid_times(
     family: str,
     config: Mapping[str, Any],
     weights: str | Path | None,
+    images: str | Path,
     reconstructions: str | Path,
     index: str | Path,
     network: str,
@@ -167,6 +180,7 @@ def score_gfid_times(
     times: Sequence[float],
     sampler: Sampler,
     output: str | Path,
+    output_examples: str | Path,
     decode_batch_size: int,
     feature_batch_size: int,
     protocol: Mapping[str, Any],
@@ -178,7 +192,9 @@ def score_gfid_times(
     """gFID(t) for t < 1, and the diffusion loss, of one SiT.
 
     Images pass the decoder in the batches of the stage ``reconstruct`` and the feature network in
-    those of ``conditions``, so that t = 0 repeats rFID to the last digit.
+    those of ``conditions``, so that t = 0 repeats rFID to the last digit. Where a batch did not fit
+    into memory and was halved, here or there, it repeats it up to the rounding of floats; the
+    provenance then says so (``fitted_batch_size``).
 
     Args:
         autoencoder: its name.
@@ -187,6 +203,7 @@ def score_gfid_times(
         family: autoencoder family or ``"module:Class"``.
         config: its keyword arguments.
         weights: its weights file, if it has one.
+        images: manifest of the packed evaluation split.
         reconstructions: manifest with the evaluation latents.
         index: index of the evaluation split (labels).
         network: the feature network.
@@ -195,6 +212,7 @@ def score_gfid_times(
         times: where to start, in [0, 1), in the model's own time (after the shift).
         sampler: as for the samples.
         output: JSON of scores.
+        output_examples: a few images, denoised from every t and sampled at t = 1.
         decode_batch_size: as in ``reconstruct``.
         feature_batch_size: as in ``conditions``.
         protocol: the named choices to record.
@@ -212,10 +230,11 @@ def score_gfid_times(
     source, real = Shards(reconstructions), Shards(features)
     require_same_ids(source, real)
     target = statistics_of(real)
+    autoencoder_model = load_autoencoder(family, weights, config, device=device)
     denoiser = Denoiser(
         model=model,
-        autoencoder=load_autoencoder(family, weights, config, device=device),
-        network=load_network(network, network_weights, device),
+        decode=Batched(partial(decode_batch, autoencoder_model), "decoding"),
+        extract=Batched(load_network(network, network_weights, device).extract, network),
         labels=dict(zip(source.ids, labels_for(model, index).tolist(), strict=True)),
         sampler=sampler,
         seed=seed,
@@ -252,25 +271,45 @@ def score_gfid_times(
                 **common,
             )
         )
-    write_scores(output, autoencoder=autoencoder, scores=scores, provenance=provenance)
+    denoiser.write_examples(output_examples, source, Shards(images), times)
+    fitted = fitted_sizes(denoiser.denoise, denoiser.decode, denoiser.extract)
+    write_scores(
+        output, autoencoder=autoencoder, scores=scores, provenance={**provenance, **fitted}
+    )
 
 
 class Denoiser:
-    """A SiT with what is around it: noises and denoises evaluation latents, decodes, measures."""
+    """A SiT with what is around it: noises and denoises evaluation latents, decodes, measures.
+
+    Args:
+        model: a trained SiT, on its device.
+        decode: latents and their ids to uint8 images, see :func:`decode_batch`.
+        extract: uint8 images to what the feature network finds in them.
+        labels: label of every image by its id.
+        sampler: how to denoise.
+        seed: of the noise.
+        device: torch device.
+    """
 
     def __init__(
         self,
         *,
         model: SiT,
-        autoencoder: nn.Module,
-        network: Network,
+        decode: Callable[..., Any],
+        extract: Callable[..., Any],
         labels: Mapping[str, int],
         sampler: Sampler,
         seed: int,
         device: str,
     ) -> None:
-        self.model, self.autoencoder, self.network = model, autoencoder, network
-        self.labels, self.sampler, self.seed, self.device = labels, sampler, seed, device
+        self.model, self.decode, self.extract = model, decode, extract
+        self.labels, self.seed, self.device = labels, seed, device
+
+        def denoise(latents: torch.Tensor, ids: Sequence[str], *, start: float) -> torch.Tensor:
+            y = self._labels(ids)
+            return sample_latents(model, y, ids, sampler, seed=seed, latents=latents, start=start)
+
+        self.denoise = Batched(denoise, "denoising")
 
     def _labels(self, ids: Sequence[str]) -> torch.Tensor:
         return torch.tensor([self.labels[image_id] for image_id in ids], device=self.device)
@@ -289,25 +328,45 @@ class Denoiser:
             decoded = []
             for batch in source.batches(["latents"], decode_batch_size, shards=[shard]):
                 latents = torch.from_numpy(batch["latents"]).to(self.device)
-                if t > 0:
-                    latents = sample_latents(
-                        self.model,
-                        self._labels(batch.ids),
-                        batch.ids,
-                        self.sampler,
-                        seed=self.seed,
-                        latents=latents,
-                        start=t,
-                    )
-                what = f"image denoised from t = {t:g}"
-                decoded.append(decode_batch(self.autoencoder, latents, batch.ids, what)[0])
+                decoded.append(self.denoised(latents, batch.ids, t))
             pixels = np.concatenate(decoded)
             for start in range(0, len(pixels), feature_batch_size):
-                found = self.network.extract(pixels[start : start + feature_batch_size])["features"]
+                found = self.extract(pixels[start : start + feature_batch_size])["features"]
                 total = total or Moments(found.shape[1])
                 total.add(found)
         assert total is not None
         return total
+
+    @torch.inference_mode()
+    def denoised(self, latents: torch.Tensor, ids: Sequence[str], t: float) -> np.ndarray:
+        """Images of raw latents ``(N, *latent_shape)`` noised to ``t`` and denoised, uint8.
+
+        At t = 0 they are the reconstructions, at t = 1 the samples of the same labels and noise.
+        """
+        if t > 0:
+            latents = self.denoise(latents, ids, start=t)
+        return self.decode(latents, ids, what=f"image denoised from t = {t:g}")[0]
+
+    def write_examples(
+        self, output: str | Path, source: Shards, originals: Shards, times: Sequence[float]
+    ) -> None:
+        """The same few images for every autoencoder, denoised from every t, with t = 1 at the end.
+
+        Fields, uint8: ``images`` ``(8, 3, R, R)`` and ``denoised`` ``(T, 8, 3, R, R)``; metadata
+        ``ids`` and ``times`` as JSON lists.
+        """
+        order = sorted(source.ids, key=lambda i: seed_for(self.seed, "example", i))
+        ids = order[:EXAMPLES]
+        latents = torch.from_numpy(source.take(ids, ["latents"])["latents"]).to(self.device)
+        shown = [*sorted(set(times)), 1.0]
+        write_tensors(
+            output,
+            {
+                "images": originals.take(ids, ["images"])["images"],
+                "denoised": np.stack([self.denoised(latents, ids, t) for t in shown]),
+            },
+            {"ids": json.dumps(ids), "times": json.dumps(shown)},
+        )
 
     @torch.inference_mode()
     def loss(self, source: Shards, batch_size: int, *, shifted: bool) -> float:

@@ -6,12 +6,18 @@ from pathlib import Path
 from types import TracebackType
 
 
-def configure_logging(path: str | Path | None = None) -> None:
-    """Send log records (INFO and above) to ``path`` and to standard error."""
+def log_file() -> str | None:
+    """The file that :func:`configure_logging` was given in this process, if any."""
+    handlers = logging.getLogger().handlers
+    return next((h.baseFilename for h in handlers if isinstance(h, logging.FileHandler)), None)
+
+
+def configure_logging(path: str | Path | None = None, *, append: bool = False) -> None:
+    """Send log records (INFO and above) to ``path`` (a new file, or at its end) and to stderr."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w"))
+        handlers.append(logging.FileHandler(path, mode="a" if append else "w"))
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

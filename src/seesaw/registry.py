@@ -458,6 +458,19 @@ BACKBONES = Registry(
                 "head_heads": 16,
             },
         ),
+        **{
+            f"sit-{size}/{patch_size}": BackboneEntry(
+                target="seesaw.diffusion.sit:SiT",
+                version="1",
+                config={
+                    "latent_shape": (4, 32, 32) if patch_size == 2 else (32, 16, 16),
+                    "size": f"SiT-{size.upper()}",
+                    "patch_size": patch_size,
+                },
+            )
+            for size in ("b", "l", "xl")
+            for patch_size in (1, 2)
+        },
     },
 )
 

@@ -4,6 +4,7 @@
 name the unit and the network that a number rests on, so that no number is printed without them.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ UNDEFINED = "undefined"
 
 OTHER_LABELS = {
     "gfid": "gFID",
+    "gfid-t": "gFID(t)",
+    "gkid": "gKID",
+    "diffusion-loss": "Diffusion loss",
     "inception-score": "IS",
     "precision": "Precision",
     "recall": "Recall",
@@ -39,6 +43,7 @@ OTHER_LABELS = {
     "control-fid": "FID under control",
     "control-l1": "Condition L1",
 }
+GFID_VARIANT = re.compile(r"(?P<model>\S+) (?P<sampler>\S+) ref=(?P<reference>\S+)")
 NEEDED = (
     "autoencoder", "group", "training", "metric", "variant", "value", "n", "unit",
     "higher_is_better", "network", "duplicate_of",
@@ -162,12 +167,13 @@ def network_of(scores: pd.DataFrame, metric: str) -> str:
 
 
 def describe(scores: pd.DataFrame, metric: str) -> Column:
-    """How to write a metric of the scores.
+    """How to write a metric of the scores; one that has only variants is described by them.
 
     Raises:
         ValueError: no row has it, or rows disagree about its unit or direction.
     """
-    rows = scores[(scores["metric"] == metric) & (scores["variant"] == "")]
+    rows = scores[scores["metric"] == metric]
+    rows = rows[rows["variant"] == ""] if (rows["variant"] == "").any() else rows
     if rows.empty:
         raise ValueError(f"metric {metric!r} is not in the scores")
     for column in ("unit", "higher_is_better"):
@@ -191,3 +197,75 @@ def describe(scores: pd.DataFrame, metric: str) -> Column:
         higher_is_better=bool(rows["higher_is_better"].iloc[0]),
         n=str(counts.iloc[0]) if n is None else n,
     )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples that gFID was measured on: a model, a way to sample, what they were compared with.
+
+    ``variant`` is where their scores are found; ``""`` where only the plain gFID is known.
+    """
+
+    model: str
+    sampler: str
+    reference: str
+    variant: str
+
+    @property
+    def name(self) -> str:
+        """``SiT-B guided``."""
+        return f"{self.model} {self.sampler}".strip()
+
+
+def sample_sets(scores: pd.DataFrame) -> list[Samples]:
+    """Every set of samples with a gFID; the one that the plain gFID stands for is the first.
+
+    Raises:
+        ValueError: the plain gFID does not say whose it is, but there are several.
+    """
+    rows = scores[scores["metric"] == "gfid"]
+    found = {name: match for name in rows["variant"] if (match := GFID_VARIANT.fullmatch(name))}
+    sets = {name: Samples(**match.groupdict(), variant=name) for name, match in found.items()}
+    plain = rows[rows["variant"] == ""]
+    if plain.empty:
+        return list(sets.values())
+    if not sets:
+        return [Samples("", "", "", "")]
+    named = {
+        f"{_said(text, 'samples')} ref={_said(text, 'reference')}" for text in plain["protocol"]
+    }
+    if len(named) != 1 or not named <= set(sets):
+        raise ValueError(
+            "the plain gFID must name one of its variants in its protocol (samples=...; "
+            f"reference=...), it names {sorted(named)}; the variants are {', '.join(sets)}"
+        )
+    first = sets.pop(named.pop())
+    return [first, *sets.values()]
+
+
+def gfid_curve(scores: pd.DataFrame, model: str) -> dict[float, pd.Series]:
+    """gFID(t) of one model by t: values per autoencoder of :func:`pool`.
+
+    t = 1 is gFID against the evaluation split of samples by the sampler that gFID(t) goes on with,
+    which is the one that the plain gFID stands for.
+    """
+    rows = scores[scores["metric"] == "gfid-t"]
+    times = sorted(
+        float(name.removeprefix(f"{model} t="))
+        for name in rows["variant"].unique()
+        if name.startswith(f"{model} t=")
+    )
+    curve = {t: values(scores, "gfid-t", f"{model} t={t:g}") for t in times}
+    sets = sample_sets(scores)
+    if curve and sets:
+        evaluation = _said(rows["protocol"].iloc[0], "evaluation")
+        end = values(scores, "gfid", f"{model} {sets[0].sampler} ref={evaluation}")
+        if end.notna().any():
+            curve[1.0] = end
+    return curve
+
+
+def _said(protocol: str, key: str) -> str:
+    """What a protocol says of ``key``; ``""`` if nothing."""
+    found = re.search(rf"(?:^|; ){key}=([^;]+)", str(protocol))
+    return found[1] if found else ""

@@ -28,6 +28,7 @@ from seesaw.score_table import (
     network_label,
     network_of,
     pool,
+    sample_sets,
     shown,
     values,
     worse,
@@ -53,6 +54,7 @@ CONTROL_SETTINGS = {
 }
 """What the protocol of a control score calls a setting -> column of Table 4."""
 
+SHORT: Mapping[str, Method] = {"PCC": "pearson", "SRCC": "spearman"}
 VARIANT = re.compile(r"(?P<interpolation>\S+) alpha=(?P<alpha>\S+) k=(?P<k>\d+) n=(?P<n>\S+)")
 
 
@@ -82,7 +84,8 @@ def _block(
     counts = plain.pivot(index="autoencoder", columns="metric", values="n")
     counts = counts.reindex(autoencoders.index)
     faces = [metric for metric in ("identity", "face-recall") if metric in counts]
-    images = counts.drop(columns=[*faces, "gfid"], errors="ignore").max(axis=1)
+    samples = ["gfid", "gkid", "inception-score", "precision", "recall"]
+    images = counts.drop(columns=[*faces, *samples], errors="ignore").max(axis=1)
     columns = {
         "Group": autoencoders["group"],
         "Autoencoder": autoencoders.index.to_series(),
@@ -286,7 +289,8 @@ def ifid_table4(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Table 4 of the iFID paper: interpolation, reference images and K, at the default alpha.
 
     Per variant: PCC and SRCC (value, n, interval, p) of iFID with rFID, with gFID if it was
-    measured, and the rank agreement (SRCC) with the default variant; then iFID per autoencoder.
+    measured (of the first model, for each way to sample), and the rank agreement (SRCC) with the
+    default variant; then iFID per autoencoder.
     """
     variants, default = _ifid_variants(distinct(scores))
     if default is not None:
@@ -350,6 +354,12 @@ def _ifid_table(
         return pd.DataFrame({"Note": ["iFID: not measured"]})
     network = describe(scores, "ifid").network
     missing = [m for m in ("rfid", "gfid") if not measured(scores, [m])]
+    others = {} if "rfid" in missing else {label("rfid"): values(scores, "rfid")}
+    if "gfid" not in missing:
+        first, *more = sample_sets(scores)
+        for s in (first, *more):
+            if (s.model, s.reference) == (first.model, first.reference):
+                others[f"{label('gfid')} {s.name}".strip()] = values(scores, "gfid", s.variant)
     rows = []
     for name, setting in variants.iterrows():
         ifid = values(scores, "ifid", str(name))
@@ -360,18 +370,28 @@ def _ifid_table(
             "Reference images": setting["n"],
             "Name": "(iFID)" if name == default.name else "(rFID)" if setting["alpha"] == 0 else "",
         }
-        for other in ("rfid", "gfid"):
-            if other not in missing:
-                for short, method in (("PCC", "pearson"), ("SRCC", "spearman")):
-                    found = correlate(ifid, values(scores, other), method, seed)
-                    row |= _cells(f"{short} with {label(other)}", found)
-        row |= _cells("SRCC with default", correlate(ifid, values(scores, "ifid"), seed=seed))
+        for other, found in others.items():
+            row |= both_correlations(f"with {other}", ifid, found, seed)
+        row |= correlation_cells(
+            "SRCC with default", correlate(ifid, values(scores, "ifid"), seed=seed)
+        )
         row["Note"] = "; ".join(f"{label(m)}: not measured" for m in missing)
         rows.append(row | {f"iFID {ae} ({network})": value for ae, value in ifid.items()})
     return pd.DataFrame(rows)
 
 
-def _cells(name: str, found: Correlation) -> dict[str, float | int | None]:
+def both_correlations(
+    name: str, x: pd.Series, y: pd.Series, seed: int
+) -> dict[str, float | int | None]:
+    """Cells ``PCC <name>`` and ``SRCC <name>``, each followed by its n, interval and p."""
+    row: dict[str, float | int | None] = {}
+    for short, method in SHORT.items():
+        row |= correlation_cells(f"{short} {name}", correlate(x, y, method, seed))
+    return row
+
+
+def correlation_cells(name: str, found: Correlation) -> dict[str, float | int | None]:
+    """Cells ``<name>``, ``<name>: n``, ``: low``, ``: high`` and ``: p``."""
     return {
         name: found.value,
         f"{name}: n": found.n,

@@ -26,6 +26,16 @@ CONFIG = {
         "references": [50000, "all"],
         "parts": 4,
     },
+    "diffusion": {
+        "models": ["SiT-XL", "SiT-B"],
+        "segment_steps": 150_000,
+        "train": {"steps": 400_000, "batch_size": 128},
+        "samplers": [
+            {"name": "plain", "mode": "sde", "steps": 250},
+            {"name": "guided", "mode": "ode", "steps": 50, "guidance": 2, "interval": [0, 0.5]},
+        ],
+    },
+    "gfid": {"references": ["val"], "times": [0, 0.4]},
     "ifid": {
         "default": {"interpolation": "slerp", "alpha": 0.5, "k": 10, "references": "all"},
         "alphas": [0, 0.5],

@@ -76,3 +76,58 @@ def make_scores(seed=1, names=None, gfid=False, noise=0.06):
                 }
             )  # fmt: skip
     return check_scores(pd.DataFrame(rows))
+
+
+TIMES = (0, 0.1, 0.2, 0.4, 0.6, 0.8)
+
+
+def make_generation(
+    seed=1, names=None, models=("SiT-B",), samplers=("plain", "guided"), references=("val",),
+    times=TIMES, gfid=None,
+):  # fmt: skip
+    """Scores as of :func:`make_scores`, and of diffusion models as the stage ``gfid`` writes them.
+
+    gFID rises with iFID (or is ``gfid``, autoencoder -> value), guidance takes a fifth of it away
+    and the second model a tenth; gFID(t) goes from rFID at t = 0 to gFID as t squared does.
+    """
+    scores = make_scores(seed, names)
+    rng = np.random.default_rng(seed + 1)
+    rows = []
+    for name, own in scores[scores["variant"] == ""].groupby("autoencoder", sort=False):
+        measured = own.set_index("metric")["value"]
+        base = {**own.iloc[0], "network": "mini-inception", "n": 2000, "note": ""}
+        level = 1.2 * measured["ifid"] + 6 * rng.normal() if gfid is None else gfid[name]
+
+        def add(metric, variant, value, unit="1", higher=False, said="", base=base):
+            rows.append(
+                {
+                    **base, "metric": metric, "variant": variant, "value": value, "unit": unit,
+                    "higher_is_better": higher,
+                    "protocol": f"data=x; evaluation=val; posterior=mean; {said}",
+                }
+            )  # fmt: skip
+
+        for i, model in enumerate(models):
+            for j, sampler in enumerate(samplers):
+                for k, reference in enumerate(references):
+                    value = level * (1 - 0.1 * i) * (1 - 0.2 * j) + 0.5 * k
+                    said = f"reference={reference}; samples={model} {sampler}"
+                    variant, first = f"{model} {sampler} ref={reference}", i + j == 0
+                    for where in [variant, *([""] if first and k == 0 else [])]:
+                        add("gfid", where, value, said=said)
+                    for where in [variant, *([""] if first else [])] if reference == "val" else []:
+                        add("gkid", where, value / 2, "1e-3", said=said)
+                        add("precision", where, 1 / (1 + value / 50), "share", True, said)
+                        add("recall", where, 1 / (1 + value / 80), "share", True, said)
+                variants = [f"{model} {sampler} ref=none", *([""] if i + j == 0 else [])]
+                for variant in variants:
+                    add("inception-score", variant, 1 + 400 / (40 + level), "1", True)
+            end = level * (1 - 0.1 * i)
+            for t in times:
+                value = measured["rfid"] + (end - measured["rfid"]) * t**2
+                add("gfid-t", f"{model} t={t:g}", value, said=f"t={t:g}; samples={model}")
+            for variant, factor in (("", 1), (" unshifted", 1.1)):
+                add("diffusion-loss", f"{model}{variant}", factor * (0.4 + level / 500))
+    extra = pd.DataFrame(rows)
+    extra.loc[extra["metric"] == "diffusion-loss", "network"] = ""
+    return check_scores(pd.concat([scores, extra], ignore_index=True))

@@ -12,7 +12,6 @@ from seesaw.control.frozen import GRIDS
 from seesaw.costs import (
     COSTS,
     PUBLISHED_POINTS,
-    SIT_SIZES,
     Cost,
     Job,
     Study,
@@ -30,6 +29,7 @@ from seesaw.costs import (
     training_hours,
     transformer_flops,
 )
+from seesaw.diffusion.sizes import SIZES
 
 STUDY = Study(CONFIG)
 XL = {"width": 1152, "depth": 28, "patch_channels": 16}
@@ -44,14 +44,14 @@ def of(rule, *, gpu=1, study=STUDY, **wildcards):
 )
 def test_transformers_as_published(size, multiply_adds):
     """DiT (arXiv 2212.09748), table 4: DiT-S/2, B/2 and XL/2 on 32 x 32 x 4."""
-    width, depth = SIT_SIZES[size]
+    width, depth = SIZES[size].width, SIZES[size].depth
     flops = sit_flops(width=width, depth=depth, tokens=256, patch_channels=16)
     assert flops / 2 == pytest.approx(multiply_adds, rel=2e-3)
 
 
 @pytest.mark.parametrize("size, millions", [("SiT-B", 130), ("SiT-L", 458), ("SiT-XL", 675)])
 def test_parameters_as_published(size, millions):
-    width, depth = SIT_SIZES[size]
+    width, depth = SIZES[size].width, SIZES[size].depth
     parameters = sit_parameters(width=width, depth=depth, patch_channels=16)
     assert parameters / 1e6 == pytest.approx(millions, abs=0.5)
 
@@ -178,13 +178,13 @@ def test_a_chain_of_segments_costs_its_steps():
             gpu=1,
         )
         for model in ("SiT-XL", "SiT-B")
-        for step in (100_000, 200_000, 400_000)
+        for step in (150_000, 300_000, 400_000)
     ]
     study = Study(CONFIG, jobs)
     xl = [cost(job, study) for job in jobs[:3]]
     encoding = 400_000 * 128 * autoencoder_flops(KL)[0] / rate("encoding") / 3600
     assert math.fsum(c.hours for c in xl) == pytest.approx(67 + encoding, abs=0.1)
-    assert xl[2].hours == pytest.approx(2 * xl[1].hours)
+    assert xl[0].hours == pytest.approx(1.5 * xl[2].hours)
     assert xl[0].kept == sit_parameters(**XL) * rate("checkpoint")
 
 
@@ -218,21 +218,22 @@ def test_conditions_of_the_images_that_a_source_has():
     assert many.hours == pytest.approx(one.hours * 1_281_167 / 50_000)
 
 
-def test_guidance_doubles_the_network_evaluations():
-    plain, guided = (
-        of("sample_images", autoencoder="kl", model="SiT-XL/2", cfg=cfg).hours for cfg in "14"
-    )
-    decode = 50_000 * autoencoder_flops(KL)[1] / rate("autoencoder") / 3600
-    assert guided - decode == pytest.approx(2 * (plain - decode))
-
-
 @pytest.mark.parametrize("rule", sorted(set(COSTS) - {"train_autoencoder", "train_network"}))
 def test_every_rule_has_a_finite_estimate(rule):
     wildcards = {"autoencoder": "kl", "split": "val", "network": "inception", "metric": "lpips"}
     wildcards["source"] = "val"
-    estimate = of(rule, model="SiT-B", step="0400000", cfg="1", **wildcards)
+    estimate = of(rule, model="SiT-B", step="0400000", sampler="guided", **wildcards)
     assert 0 <= estimate.hours < 200
     assert rule == "pack_images" or estimate.hours > 0
+
+
+def test_guidance_doubles_the_evaluations_of_its_interval():
+    each = {"autoencoder": "kl", "model": "SiT-B"}
+    images, decode = 50_000, autoencoder_flops(KL)[1] / rate("autoencoder")
+    plain, guided = (of("sample_images", sampler=s, **each).hours for s in ("plain", "guided"))
+    step = sit_flops(width=768, depth=12, tokens=256, patch_channels=16) / rate("sampling")
+    assert plain == pytest.approx(images * (250 * step + decode) / 3600)
+    assert guided == pytest.approx(images * (75 * step + decode) / 3600)
 
 
 def test_what_is_not_known_is_not_zero():

@@ -249,6 +249,57 @@ MISTAKES = {
         change(["diffusability", "train_images"], 50),
         "diffusability.pca: 64 is more than the 50 train_images",
     ),
+    "gfid without models": (drop("diffusion"), "config, gfid: gFID needs the block 'diffusion'"),
+    "gfid without its network": (
+        lambda config: (
+            drop("networks", "inception")(config),
+            drop("ifid")(config),
+            [config["metrics"].remove(metric) for metric in ("rfid", "kid")],
+        ),
+        "config, gfid: gFID needs a network for the role 'inception'",
+    ),
+    "size of a diffusion model": (
+        change(["diffusion", "models"], ["SiT-XXL"]),
+        r"config, diffusion.models.0: 'SiT-XXL' is not one of \['SiT-Ti', ",
+    ),
+    "diffusion model of nobody": (
+        change(["diffusion", "autoencoders"], ["kl-f4c5"]),
+        r"config, diffusion.autoencoders: unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",
+    ),
+    "batch that GPUs cannot share": (
+        change(["diffusion", "gpus"], 3),
+        "batch_size: 32 images cannot be shared equally by 3 GPUs",
+    ),
+    "sampler twice": (
+        lambda config: config["diffusion"]["samplers"].append(config["diffusion"]["samplers"][0]),
+        r"diffusion.samplers: a name stands twice in \['plain', 'guided', 'plain'\]",
+    ),
+    "sampler with a name that is taken": (
+        change(["diffusion", "samplers", 0, "name"], "times"),
+        "diffusion.samplers: 'times' is the name of the scores of gFID",
+    ),
+    "interval the wrong way round": (
+        change(["diffusion", "samplers", 1, "interval"], [0.8, 0.2]),
+        r"the interval \[0.8, 0.2\] of 'guided' ends before it begins",
+    ),
+    "sampler": (
+        change(["diffusion", "samplers", 0, "mode"], "ddim"),
+        r"config, diffusion.samplers.0.mode: 'ddim' is not one of \['sde', 'ode', 'heun'\]",
+    ),
+    "reference of gfid": (
+        change(["gfid", "references"], ["val", "train"]),
+        "gfid.references: 'train' is neither the evaluation split",
+    ),
+    "reference of gfid twice": (
+        change(["gfid", "references"], ["val", "val"]),
+        r"gfid.references: a name stands twice in \['val', 'val'\]",
+    ),
+    "gfid without the evaluation split": (
+        change(["gfid", "references"], [{"name": "val", "weights": "val.npz"}]),
+        "the evaluation split 'val' must be among them, by its name alone",
+    ),
+    "time of gfid": (change(["gfid", "times"], [0, 1]), "config, gfid.times.1: 1 is "),
+    "time of gfid twice": (change(["gfid", "times"], [0.2, 0.2]), "config, gfid.times: "),
     "interpolation": (
         change(["ifid", "default", "interpolation"], "sperp"),
         "unknown interpolation 'sperp'. Did you mean 'slerp'",

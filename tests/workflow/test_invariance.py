@@ -40,6 +40,8 @@ def other(smoke, tmp_path_factory):
             "find_neighbours": 41,
             "score_ifid": 13,
             "score_diffusability": 17,
+            "sample_images": 29,
+            "score_gfid_times": 21,
         }.items()
     ]
     table = folder / "results/tables/scores.csv"

@@ -8,6 +8,7 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from .conftest import ROOT, SMOKE, snakemake
@@ -21,6 +22,9 @@ STAGES = {
     "metrics": f"metrics/{NAME}/kid.json",
     "neighbours": f"neighbours/{NAME}/part-0.parquet",
     "ifid": f"ifid/{NAME}/scores.json",
+    "diffusion": f"diffusion/{NAME}/SiT-Ti/step0000012.pt",
+    "samples": f"diffusion/{NAME}/SiT-Ti/samples/plain/manifest.json",
+    "gfid": f"gfid/{NAME}/SiT-Ti/times.json",
 }
 
 
@@ -100,6 +104,28 @@ def test_killed_jobs_are_done_again(world, smoke, stage):
     original = smoke / STAGES[stage]
     if target.suffix == ".parquet":
         pd.testing.assert_frame_equal(pd.read_parquet(target), pd.read_parquet(original))
-    elif target.suffix == ".safetensors" or target.name == "manifest.json":
+    elif target.suffix in (".safetensors", ".pt") or target.name == "manifest.json":
         assert target.read_bytes() == original.read_bytes()
     assert list(results.rglob(".*.part*")) == []
+
+
+def test_a_training_that_two_devices_share(world, smoke, tmp_path):
+    """Two processes, one per device (here they compute on the CPU), end where one does."""
+    config, results = world
+    content = yaml.safe_load(config.read_text())
+    content["diffusion"]["gpus"] = 2
+    config.write_text(yaml.safe_dump(content, sort_keys=False))
+    target = results / STAGES["diffusion"]
+    target.unlink()
+    words = ("--resources", "gpu=2", "--rerun-triggers", "mtime", "--configfile", config)
+    environment = {"SEESAW_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
+    snakemake(target, *words, env=environment)
+    log = (results / f"logs/train_diffusion/{NAME}_SiT-Ti_0000012.log").read_text()
+    assert "holds index 0, 1 (leased)" in log
+    assert f"SiT-Ti on {NAME}: " in log
+    two, one = (
+        torch.load(path, weights_only=True) for path in (target, smoke / STAGES["diffusion"])
+    )
+    assert two["steps"] == one["steps"]
+    torch.testing.assert_close(two["recent"], one["recent"], atol=0, rtol=1e-4)
+    assert not all(torch.equal(two["ema"][key], one["ema"][key]) for key in one["ema"])

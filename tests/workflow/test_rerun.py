@@ -6,6 +6,8 @@ import sys
 
 import yaml
 
+from seesaw.config import segment_ends
+
 from .conftest import ROOT, SMOKE, plan, planned
 
 CONFIG = yaml.safe_load(SMOKE.read_text())
@@ -16,7 +18,25 @@ FROM_SCORES = [item for item in ITEMS if item in (
     "table2", "table5", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
     "figure2", "figure3", "figure5", "figure6", "figure7", "figure8", "figure9",
 )]  # fmt: skip
+MODELS, SAMPLERS = CONFIG["diffusion"]["models"], CONFIG["diffusion"]["samplers"]
+SEGMENTS = [f"{step:07d}" for step in segment_ends(CONFIG["diffusion"])]
 PRESENTED = [("collect_scores", ""), *((item, "") for item in FROM_SCORES), ("report", "")]
+
+
+def generating(name, samplers=SAMPLERS):
+    """Jobs behind the training of an autoencoder's diffusion models."""
+    for model in MODELS:
+        for sampler in (sampler["name"] for sampler in samplers):
+            yield "sample_images", f"{name}, {model}, {sampler}"
+            yield "extract_conditions", f"{name}@{model}@{sampler}, mini-inception"
+            yield "score_gfid", f"{name}, {model}, {sampler}"
+        if SAMPLERS[0] in samplers:
+            yield "score_gfid_times", f"{name}, {model}"
+
+
+def training(name):
+    """Jobs of the training itself."""
+    return [("train_diffusion", f"{name}, {m}, {step}") for m in MODELS for step in SEGMENTS]
 
 
 def test_nothing_to_do(smoke):
@@ -35,7 +55,13 @@ def test_the_plan_of_a_fresh_world_is_complete(smoke, config_with, tmp_path):
         "train_network": len(trained),
         "train_autoencoder": n,
         "reconstruct_images": n,
-        "extract_conditions": (n + 1) * len(networks - {"lpips-alex-random"}) + len(PROBED),
+        "extract_conditions": (n + 1) * len(networks - {"lpips-alex-random"})
+        + len(PROBED)
+        + n * len(MODELS) * len(SAMPLERS),
+        "train_diffusion": n * len(MODELS) * len(SEGMENTS),
+        "sample_images": n * len(MODELS) * len(SAMPLERS),
+        "score_gfid": n * len(MODELS) * len(SAMPLERS),
+        "score_gfid_times": n * len(MODELS),
         "score_metric": n * len(CONFIG["metrics"]),
         "find_neighbours": n * CONFIG["neighbours"]["parts"],
         "merge_neighbours": n,
@@ -60,8 +86,8 @@ def test_a_touched_script_or_a_checkout_reruns_nothing(smoke):
 
 
 def test_threads_and_batch_sizes_rerun_nothing(smoke):
-    words = ("--set-resources", "reconstruct_images:batch_size=7", "score_ifid:batch_size=9")
-    assert plan(SMOKE, *words) == []
+    rules = ("reconstruct_images", "score_ifid", "sample_images", "score_gfid_times")
+    assert plan(SMOKE, "--set-resources", *(f"{rule}:batch_size=7" for rule in rules)) == []
 
 
 def test_labels_rerun_only_what_shows_them(smoke, config_with):
@@ -94,6 +120,8 @@ def test_a_new_autoencoder_runs_its_own_chain_only(smoke, config_with):
         ("find_neighbours", "newcomer, 0"),
         ("merge_neighbours", "newcomer"),
         ("score_ifid", "newcomer"),
+        *training("newcomer"),
+        *generating("newcomer"),
         ("train_probe", "newcomer"),
         ("probe_strip", ""),
         ("score_diffusability", "newcomer"),
@@ -102,6 +130,26 @@ def test_a_new_autoencoder_runs_its_own_chain_only(smoke, config_with):
         ("autoencoder_grid", ""),
     ]
     assert plan(config_with(add)) == sorted([*chain, *PRESENTED])
+
+
+def test_a_sampler_reruns_its_samples_and_their_scores(smoke, config_with):
+    guided = SAMPLERS[1:]
+    path = config_with(lambda c: c["diffusion"]["samplers"][1].update(guidance=3.0))
+    assert plan(path) == sorted(
+        [*(job for n in NAMES for job in generating(n, guided)), *PRESENTED]
+    )
+
+
+def test_times_rerun_the_scores_that_start_from_them(smoke, config_with):
+    path = config_with(lambda c: c["gfid"].update(times=[0, 0.5]))
+    times = [("score_gfid_times", f"{name}, {model}") for name in NAMES for model in MODELS]
+    assert plan(path) == sorted([*times, *PRESENTED])
+
+
+def test_the_recipe_reruns_training_and_all_behind_it(smoke, config_with):
+    path = config_with(lambda c: c["diffusion"]["train"].update(lr=2.0e-3))
+    jobs = [job for name in NAMES for job in (*training(name), *generating(name))]
+    assert plan(path) == sorted([*jobs, *PRESENTED])
 
 
 BUMP = """

@@ -58,6 +58,50 @@ def test_ifid_at_alpha_0_is_rfid_to_the_last_digit(smoke, name):
     assert half["value"] != rfid["value"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_gfid_at_time_0_is_rfid_to_the_last_digit(smoke, name):
+    times = json.loads((smoke / "gfid" / name / "SiT-Ti/times.json").read_text())["scores"]
+    zero = next(score for score in times if score["variant"] == "SiT-Ti t=0")
+    rfid = json.loads((smoke / "metrics" / name / "rfid.json").read_text())["scores"][0]
+    assert zero["value"] == rfid["value"]
+    noised = next(score for score in times if score["variant"] == "SiT-Ti t=0.4")
+    assert 0 < noised["value"] != rfid["value"]
+
+
+def test_gfid_from_the_features_on_disk(smoke, scores):
+    name = NAMES[0]
+    features = [
+        Shards(smoke / f"conditions/{source}/mini-inception/manifest.json").load("features")
+        for source in ("val", f"{name}@SiT-Ti@plain")
+    ]
+    plain = scores.loc[(name, "gfid", ""), "value"]
+    assert frechet_distance(*map(statistics, features)) == plain
+    assert scores.loc[(name, "gfid", "SiT-Ti plain ref=val"), "value"] == plain
+    assert scores.loc[(name, "gfid", "SiT-Ti guided ref=val"), "value"] != plain
+
+
+def test_every_autoencoder_has_scores_of_its_samples(scores):
+    for name in NAMES:
+        for metric in ("gfid", "gkid", "inception-score", "precision", "recall"):
+            row = scores.loc[(name, metric, "")]
+            assert row["n"] == CONFIG["data"]["splits"]["val"]["count"]
+            assert row["network"] == "mini-inception"
+        for metric in ("precision", "recall"):
+            assert 0 <= scores.loc[(name, metric, ""), "value"] <= 1
+        assert scores.loc[(name, "inception-score", ""), "value"] >= 1
+        for variant in ("SiT-Ti", "SiT-Ti unshifted"):
+            # 12 steps hardly move a model that starts at velocity zero: the loss is about 2
+            assert 1 < scores.loc[(name, "diffusion-loss", variant), "value"] < 3
+
+
+def test_samples_are_images_of_the_evaluation_ids(smoke):
+    for name in NAMES:
+        samples = Shards(smoke / f"diffusion/{name}/SiT-Ti/samples/plain/manifest.json")
+        assert samples.ids == Shards(smoke / "data/val/manifest.json").ids
+        assert samples.meta["sampler"]["mode"] == "sde"
+        assert samples.load("images").std() > 1
+
+
 def test_a_score_carries_its_origin(scores):
     for column in ("metric_version", "protocol", "seesaw", "seed", "unit", "weights_sha256"):
         assert (scores[column].astype(str) != "").all(), column

@@ -73,7 +73,7 @@ CONTROL = config.get("control", {"conditions": []})
 CONTROLLED = dict(controlled_of(config))
 PLAIN_LIKE = sampler_like(config, CONTROL["sampler"]) if "sampler" in CONTROL else None
 CONTROL_IMAGES = CONTROL.get("images", "all")
-SAMPLES |= {
+CONTROL_SAMPLES = {
     f"{name}@control@{condition}": f"<results>/control/{name}/{condition}/samples"
     for name in CONTROLLED
     for condition in CONTROL["conditions"]
@@ -95,7 +95,13 @@ wildcard_constraints:
     split=any_of(config["data"]["splits"]),
     network=any_of(PLAYERS),
     source=any_of(
-        [EVALUATION, *(["train"] if PROBED or CONTROLLED else []), *AUTOENCODERS, *SAMPLES]
+        [
+            EVALUATION,
+            *(["train"] if PROBED or CONTROLLED else []),
+            *AUTOENCODERS,
+            *SAMPLES,
+            *CONTROL_SAMPLES,
+        ]
     ),
     condition=any_of(CONTROL["conditions"]),
     model=any_of(MODELS),
@@ -354,8 +360,8 @@ def get_plain_found(role=None):
 
 
 def get_references(wildcards):
-    """What gFID compares with: features of splits, files of moments."""
-    return [
+    """What gFID compares with: features of splits, files of moments; a missing file has no path."""
+    paths = [
         (
             external_weights(f"reference {name!r} of gFID", entry)
             if "weights" in entry
@@ -363,6 +369,7 @@ def get_references(wildcards):
         )
         for name, entry in REFERENCES.items()
     ]
+    return [path for path in paths if path]
 
 
 def get_network_weights(wildcards):
@@ -372,9 +379,22 @@ def get_network_weights(wildcards):
 def get_images(source):
     if source in config["data"]["splits"]:
         return f"<results>/data/{source}/manifest.json"
-    if source in SAMPLES:
-        return f"{SAMPLES[source]}/manifest.json"
+    if source in SAMPLES | CONTROL_SAMPLES:
+        return f"{(SAMPLES | CONTROL_SAMPLES)[source]}/manifest.json"
     return f"<results>/reconstruct/{source}/manifest.json"
+
+
+def get_samples(wildcards):
+    """Samples of every autoencoder, model and sampler, in the order of SAMPLES."""
+    return [get_images(source) for source in SAMPLES]
+
+
+def get_builds(wildcards):
+    """What Table 2 of the iFID paper says of the autoencoders beside their labels."""
+    return {
+        name: {"family": entry["family"], "patch_size": entry.get("patch_size", 1)}
+        for name, entry in AUTOENCODERS.items()
+    }
 
 
 def get_source_images(wildcards):
@@ -487,10 +507,15 @@ def get_quality(wildcards):
 
 
 TABLES = [
+    "table1",
     "table2",
     "table3",
     "table4",
     "table5",
+    "generation",
+    "ifid_table1",
+    "ifid_table2",
+    "ifid_table3",
     "ifid_table4",
     "ifid_table5",
     "correlations",
@@ -498,6 +523,7 @@ TABLES = [
     "network_quality",
 ]
 FIGURES = [
+    "figure1",
     "figure2",
     "figure3",
     "figure4",
@@ -506,21 +532,35 @@ FIGURES = [
     "figure7",
     "figure8",
     "figure9",
+    "gfid_t",
+    "ifid_figure1",
+    "ifid_figure2",
     "ifid_figure5",
     "autoencoder_grid",
     "probe_strip",
+    "sample_grid",
     "scenes",
 ]
 PER_AUTOENCODER = ["gallery"]
+GFID = ("the block 'gfid'", "gfid" in config)
+TIMES = ("times in the block 'gfid'", bool(config.get("gfid", {}).get("times")))
 NEEDS = {
     "autoencoder_grid": ("the metric 'psnr'", "psnr" in config["metrics"]),
     "diffusability_losses": ("the block 'diffusability'", "diffusability" in config),
+    "figure1": GFID,
     "figure4": ("the block 'control'", "control" in config),
     "gallery": ("the metric 'psnr'", "psnr" in config["metrics"]),
+    "generation": GFID,
+    "gfid_t": TIMES,
+    "ifid_figure1": GFID,
+    "ifid_figure2": TIMES,
     "ifid_figure5": ("the block 'ifid'", "ifid" in config),
+    "ifid_table1": TIMES,
+    "ifid_table3": GFID,
     "ifid_table4": ("the block 'ifid'", "ifid" in config),
     "ifid_table5": ("the block 'ifid'", "ifid" in config),
     "probe_strip": ("the block 'probes'", "probes" in config),
+    "sample_grid": ("the block 'diffusion'", "diffusion" in config),
     "table3": ("the block 'control'", "control" in config),
     "table4": ("the block 'control'", "control" in config),
     "scenes": (

@@ -48,7 +48,7 @@ rule sample_images:
         batch_size=SAMPLE_BATCH_SIZE,
         gpu=1,
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=1440,
+        runtime=4320,
     params:
         version=get_family_version("samples"),
         model=get_model,

@@ -360,3 +360,136 @@ rule gallery:
         images_shown=3,
     script:
         "../scripts/gallery.py"
+
+
+rule figure1:
+    """After Seesaw Figure 1: ranks by gFID, by PSNR and by condition drift."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/figure1.pdf",
+        png=report(
+            "<results>/figures/figure1.png",
+            caption="../report/figure1.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/figure1.csv",
+    log:
+        "<results>/logs/figure1.log",
+    benchmark:
+        "<results>/benchmarks/figure1/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.generation"),
+    script:
+        "../scripts/figure1.py"
+
+
+rule ifid_figure1:
+    """After iFID Figure 1: gFID against rFID and iFID."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/ifid_figure1.pdf",
+        png=report(
+            "<results>/figures/ifid_figure1.png",
+            caption="../report/ifid_figure1.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/ifid_figure1.csv",
+    log:
+        "<results>/logs/ifid_figure1.log",
+    benchmark:
+        "<results>/benchmarks/ifid_figure1/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.generation"),
+    script:
+        "../scripts/ifid_figure1.py"
+
+
+rule gfid_t:
+    """Curves of gFID(t), and what goes along with them (iFID Table 1)."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        pdf="<results>/figures/gfid_t.pdf",
+        png=report(
+            "<results>/figures/gfid_t.png",
+            caption="../report/gfid_t.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/gfid_t.csv",
+    log:
+        "<results>/logs/gfid_t.log",
+    benchmark:
+        "<results>/benchmarks/gfid_t/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.generation"),
+    script:
+        "../scripts/gfid_t.py"
+
+
+rule ifid_figure2:
+    """After iFID Figure 2: images denoised from t, refinement to navigation."""
+    input:
+        index=f"<results>/data/{EVALUATION}/index.parquet",
+        examples=expand(
+            "<results>/gfid/{autoencoder}/{model}/examples.safetensors",
+            autoencoder=DIFFUSED,
+            model=MODELS[:1],
+        ),
+    output:
+        pdf="<results>/figures/ifid_figure2.pdf",
+        png=report(
+            "<results>/figures/ifid_figure2.png",
+            caption="../report/ifid_figure2.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/ifid_figure2.csv",
+    log:
+        "<results>/logs/ifid_figure2.log",
+    benchmark:
+        "<results>/benchmarks/ifid_figure2/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.samples"),
+        autoencoders=DIFFUSED,
+        source=config["data"]["splits"][EVALUATION]["source"],
+    script:
+        "../scripts/ifid_figure2.py"
+
+
+rule sample_grid:
+    """Samples of every diffusion model, by every way to sample."""
+    input:
+        images=f"<results>/data/{EVALUATION}/manifest.json",
+        index=f"<results>/data/{EVALUATION}/index.parquet",
+        samples=get_samples,
+    output:
+        pdf="<results>/figures/sample_grid.pdf",
+        png=report(
+            "<results>/figures/sample_grid.png",
+            caption="../report/sample_grid.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/sample_grid.csv",
+    log:
+        "<results>/logs/sample_grid.log",
+    benchmark:
+        "<results>/benchmarks/sample_grid/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.samples"),
+        samples=list(SAMPLES),
+        source=config["data"]["splits"][EVALUATION]["source"],
+        images_shown=max(2, 12 // max(1, len(MODELS) * len(SAMPLERS))),
+        seed=config["seed"],
+    script:
+        "../scripts/sample_grid.py"

@@ -13,7 +13,7 @@ rule score_gfid:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=120,
     params:
         version=get_version("gfid"),
@@ -29,9 +29,10 @@ rule score_gfid:
 
 
 rule score_gfid_times:
-    """gFID(t): evaluation latents noised to t and denoised; and the diffusion loss."""
+    """gFID(t): evaluation latents noised to t and denoised, with examples; the diffusion loss."""
     input:
         state=get_last_segment,
+        images=f"<results>/data/{EVALUATION}/manifest.json",
         reconstructions="<results>/reconstruct/{autoencoder}/manifest.json",
         index=f"<results>/data/{EVALUATION}/index.parquet",
         features=f"<results>/conditions/{EVALUATION}/{player('inception')}/manifest.json",
@@ -39,6 +40,7 @@ rule score_gfid_times:
         network_weights=lambda wildcards: weights_of_network(player("inception")),
     output:
         scores="<results>/gfid/{autoencoder}/{model}/times.json",
+        examples="<results>/gfid/{autoencoder}/{model}/examples.safetensors",
     log:
         "<results>/logs/score_gfid_times/{autoencoder}_{model}.log",
     benchmark:
@@ -50,7 +52,7 @@ rule score_gfid_times:
         feature_batch_size=FEATURE_BATCH_SIZE,
         gpu=1,
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=1440,
+        runtime=4320,
     params:
         version=get_family_version("gfid"),
         model=get_model,

@@ -33,7 +33,7 @@ rule train_probe:
     resources:
         gpu=1,
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=600,
+        runtime=1440,
     params:
         version=get_probe_version,
         model=get_model,

@@ -194,3 +194,118 @@ rule network_quality:
         code=code_hash("seesaw.tables"),
     script:
         "../scripts/network_quality.py"
+
+
+rule table1:
+    """Seesaw Table 1 as far as a run can have it: what is measured, what each metric selects."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/table1.log",
+    benchmark:
+        "<results>/benchmarks/table1/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.generation_tables"),
+    script:
+        "../scripts/table1.py"
+
+
+rule generation:
+    """Every generation metric of every set of samples."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/generation.csv",
+            caption="../report/generation.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/generation.log",
+    benchmark:
+        "<results>/benchmarks/generation/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.generation_tables"),
+    script:
+        "../scripts/generation.py"
+
+
+rule ifid_table1:
+    """iFID Table 1: correlation of rFID and iFID with gFID(t)."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/ifid_table1.csv",
+            caption="../report/ifid_table1.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/ifid_table1.log",
+    benchmark:
+        "<results>/benchmarks/ifid_table1/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.generation_tables"),
+    script:
+        "../scripts/ifid_table1.py"
+
+
+rule ifid_table2:
+    """iFID Table 2: the autoencoders of the run."""
+    input:
+        scores="<results>/tables/scores.csv",
+        reconstructions=expand(
+            "<results>/reconstruct/{autoencoder}/manifest.json",
+            autoencoder=AUTOENCODERS,
+        ),
+    output:
+        table=report(
+            "<results>/tables/ifid_table2.csv",
+            caption="../report/ifid_table2.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/ifid_table2.log",
+    benchmark:
+        "<results>/benchmarks/ifid_table2/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.generation_tables"),
+        autoencoders=get_builds,
+    script:
+        "../scripts/ifid_table2.py"
+
+
+rule ifid_table3:
+    """iFID Table 3: correlation of metrics and losses with gFID."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/ifid_table3.csv",
+            caption="../report/ifid_table3.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/ifid_table3.log",
+    benchmark:
+        "<results>/benchmarks/ifid_table3/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.generation_tables"),
+    script:
+        "../scripts/ifid_table3.py"

@@ -1,11 +1,9 @@
 """Rule score_gfid: see seesaw.gfid.score_gfid."""
 
-from seesaw.device import claim_device
 from seesaw.log import configure_logging
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
-    claim_device(0)
 
     from seesaw.gfid import score_gfid
     from seesaw.results import provenance

@@ -1,5 +1,6 @@
 """Weights files: read in any usual container, checked strictly, written as safetensors."""
 
+import argparse
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -156,7 +157,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # training checkpoints hold their command line, a Namespace: attributes, no code
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(

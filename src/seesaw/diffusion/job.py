@@ -1,5 +1,6 @@
 """One training segment as a job: on one device, or on several by as many processes."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch.distributed as dist
 
 from seesaw.autoencoders.base import load_autoencoder
 from seesaw.diffusion.latents import TrainingLatents, read_labels
-from seesaw.diffusion.sit import PUBLISHED_DIMENSIONS, time_shift_of
+from seesaw.diffusion.sizes import PUBLISHED_DIMENSIONS, time_shift_of
 from seesaw.diffusion.train import SINGLE, Recipe, World, train_segment
-from seesaw.log import configure_logging
+from seesaw.files import sha256_of
+from seesaw.log import configure_logging, log_file
 from seesaw.shards import Shards
 
 
@@ -30,16 +32,18 @@ def train_diffusion(job: Mapping[str, Any], *, devices: int, device: str) -> Non
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{Path(folder) / 'meeting'}"
         torch.multiprocessing.spawn(
-            _worker, args=(dict(job), devices, device, meeting), nprocs=devices
+            _worker, args=(dict(job), devices, device, meeting, log_file()), nprocs=devices
         )
 
 
-def _worker(rank: int, job: dict[str, Any], size: int, device: str, meeting: str) -> None:
+def _worker(
+    rank: int, job: dict[str, Any], size: int, device: str, meeting: str, log: str | None
+) -> None:
     cuda = device == "cuda"
     if cuda:
         torch.cuda.set_device(rank)
     if rank == 0:
-        configure_logging()
+        configure_logging(log, append=True)
     dist.init_process_group(
         "nccl" if cuda else "gloo", init_method=meeting, rank=rank, world_size=size
     )
@@ -77,7 +81,7 @@ def run_segment(
         weights: its weights file, if it has one.
         images: manifest of the packed training split.
         index: its index (labels).
-        size: a name in :data:`seesaw.diffusion.sit.SIZES`.
+        size: a name in :data:`seesaw.diffusion.sizes.SIZES`.
         patch_size: side of the latent squares that become one token.
         posterior: ``"mean"`` or ``"sample"``.
         recipe: keyword arguments of :class:`seesaw.diffusion.train.Recipe`.
@@ -91,9 +95,10 @@ def run_segment(
         what: name for log lines.
     """
     if torch.device(device).type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True  # as the paper's code trains
+        # as the paper's code trains; a process that train_diffusion spawned starts from defaults
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     autoencoder = load_autoencoder(family, weights, config, device=device)
-    latents = TrainingLatents(autoencoder, Shards(images), posterior=posterior)
+    latents = TrainingLatents(autoencoder, Shards(images), posterior=posterior, device=device)
     labels, classes = read_labels(index)
     model = {
         "latent_shape": list(latents.shape),
@@ -111,6 +116,12 @@ def run_segment(
         stop=stop,
         start=start,
         output=output,
+        data=json.dumps(
+            [family, dict(config), posterior]
+            + [sha256_of(file) if file else None for file in (weights, images, index)],
+            sort_keys=True,
+            default=str,
+        ),
         world=world,
         what=what,
     )

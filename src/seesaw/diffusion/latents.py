@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seesaw.autoencoders.base import encode_uint8
+from seesaw.autoencoders.base import Autoencoder, encode_uint8
+from seesaw.batching import Batched
 from seesaw.progress import progress
 from seesaw.shards import Shards
 
@@ -30,7 +31,9 @@ class TrainingLatents:
         autoencoder: frozen, on its device; see :class:`seesaw.autoencoders.Autoencoder`.
         images: the packed split.
         posterior: ``"mean"`` or ``"sample"`` (drawn anew each time a row is used).
-        in_memory: latents up to so many bytes are kept; more are encoded again each time.
+        in_memory: latents up to so many bytes are kept; more are encoded again each time, as are
+            those of a class that draws samples but does not offer their mean and variance.
+        device: torch device of the autoencoder, and of the batches.
     """
 
     def __init__(
@@ -40,23 +43,21 @@ class TrainingLatents:
         *,
         posterior: str,
         in_memory: int = IN_MEMORY_BYTES,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.autoencoder = autoencoder
         self.images = images
+        self.device = torch.device(device)
         self.sampled = posterior == "sample" and getattr(autoencoder, "stochastic", False)
         self.shape = tuple(autoencoder.latent_shape)
         size = len(images) * math.prod(self.shape) * 4 * (2 if self.sampled else 1)
-        self._kept = self._encode_all() if size <= in_memory else None
+        keeps = size <= in_memory and (not self.sampled or _has_posterior(autoencoder))
+        self._kept = self._encode_all() if keeps else None
         if self._kept is None:
             logger.info("%.1f GB of latents: encoded step by step", size / 1e9)
 
     def __len__(self) -> int:
         return len(self.images)
-
-    @property
-    def device(self) -> torch.device:
-        """Where batches are."""
-        return next(self.autoencoder.parameters()).device
 
     def _posterior(self, images: np.ndarray) -> tuple[Tensor, Tensor | None]:
         pixels = torch.from_numpy(images).to(self.device)
@@ -69,8 +70,9 @@ class TrainingLatents:
     def _encode_all(self) -> tuple[Tensor, Tensor | None]:
         total = sum(-(-shard["n"] // ENCODE_BATCH) for shard in self.images.shards)
         batches = self.images.batches(["images"], ENCODE_BATCH)
+        encode = Batched(self._posterior, "encoding")
         parts = [
-            self._posterior(batch["images"])
+            encode(batch["images"])
             for batch in progress(batches, total=total, what="encoding", unit="batche")
         ]
         mean = torch.cat([part[0] for part in parts])
@@ -88,13 +90,20 @@ class TrainingLatents:
         """
         if self._kept is None:
             ids = [self.images.ids[row] for row in rows]
-            mean, log_variance = self._posterior(self.images.take(ids, ["images"])["images"])
-        else:
-            index = torch.as_tensor(np.asarray(rows), device=self.device)
-            mean, log_variance = (None if p is None else p[index] for p in self._kept)
+            pixels = torch.from_numpy(self.images.take(ids, ["images"])["images"])
+            drawn = noise if self.sampled else None
+            return encode_uint8(self.autoencoder, pixels.to(self.device), drawn)
+        index = torch.as_tensor(np.asarray(rows), device=self.device)
+        mean, log_variance = (None if p is None else p[index] for p in self._kept)
         if log_variance is None:
             return mean
         return mean + (0.5 * log_variance).exp() * noise
+
+
+def _has_posterior(autoencoder: object) -> bool:
+    """Whether it offers mean and variance: a class that only measures may have ``encode`` alone."""
+    offered = getattr(type(autoencoder), "posterior", Autoencoder.posterior)
+    return offered is not Autoencoder.posterior
 
 
 def epochs(n: int, batch_size: int, seed: int, *, start: int = 0) -> Iterator[np.ndarray]:

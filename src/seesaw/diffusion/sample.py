@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from seesaw.autoencoders.base import load_autoencoder
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.diffusion.latents import read_labels
 from seesaw.diffusion.samplers import Sampler, sample
 from seesaw.diffusion.sit import SiT
@@ -45,7 +47,8 @@ class NoiseStream:
         self._generators = [generator_for(seed, purpose, image_id) for image_id in ids]
         self._left = arrays
         self._pool = ThreadPoolExecutor(THREADS)
-        self._coming: Future[np.ndarray] | None = None
+        self._coming: list[Future[None]] = []
+        self._noise = np.empty(0, np.float32)
         self._ask()
 
     def __enter__(self) -> "NoiseStream":
@@ -54,14 +57,16 @@ class NoiseStream:
     def __exit__(self, *reason: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _draw(self) -> np.ndarray:
-        noise = np.empty(self.shape, np.float32)
-        for row, generator in zip(noise, self._generators, strict=True):
-            generator.standard_normal(out=row, dtype=np.float32)
-        return noise
+    def _draw(self, noise: np.ndarray, first: int) -> None:
+        """Fill each eighth image's array from ``first`` on."""
+        for row in range(first, len(noise), THREADS):
+            self._generators[row].standard_normal(out=noise[row], dtype=np.float32)
 
     def _ask(self) -> None:
-        self._coming = self._pool.submit(self._draw) if self._left > 0 else None
+        self._coming = []
+        if self._left > 0:
+            noise = self._noise = np.empty(self.shape, np.float32)
+            self._coming = [self._pool.submit(self._draw, noise, k) for k in range(THREADS)]
         self._left -= 1
 
     def next(self) -> np.ndarray:
@@ -70,9 +75,11 @@ class NoiseStream:
         Raises:
             ValueError: more arrays than were announced.
         """
-        if self._coming is None:
+        if not self._coming:
             raise ValueError("the noise stream is used up; announce more arrays")
-        noise = self._coming.result()
+        for part in self._coming:
+            part.result()
+        noise = self._noise
         self._ask()
         return noise
 
@@ -101,7 +108,12 @@ def sample_latents(
             of an image is the same for every ``start``.
         start: time to start from, after the shift.
         velocity: what to integrate instead of ``model`` (a controlled model).
+
+    Raises:
+        ValueError: ``start`` < 1 without latents.
     """
+    if start < 1 and latents is None:
+        raise ValueError(f"a start at t = {start:g}, below 1, needs latents to start from")
     device = labels.device
     times = sampler.times(model.shift_time, start)
     arrays = 1 + (max(len(times) - 2, 0) if sampler.mode == "sde" else 0)
@@ -109,8 +121,6 @@ def sample_latents(
     with NoiseStream(shape, seed=seed, purpose="diffusion", ids=ids, arrays=arrays) as stream:
         x = torch.from_numpy(stream.next()).to(device)
         if start < 1:
-            if latents is None:
-                raise ValueError("a start below t = 1 needs latents to start from")
             x = (1 - start) * model.normalise(latents) + start * x
         found = sample(
             velocity or model,
@@ -141,6 +151,9 @@ def sample_images(
 ) -> None:
     """Write a sample for each evaluation image: shards with the field ``images`` (uint8).
 
+    Batches that do not fit into memory are halved; the manifest's ``meta`` then says so
+    (``fitted_batch_size``).
+
     Args:
         checkpoint: state of the trained SiT.
         family: autoencoder family or ``"module:Class"``.
@@ -159,20 +172,22 @@ def sample_images(
     autoencoder = load_autoencoder(family, weights, config, device=device)
     labels = labels_for(model, index)
     ids = Shards(images).ids
-    meta = {
+    meta: dict[str, Any] = {
         "sampler": {**vars(sampler), "interval": list(sampler.interval)},
         "seed": seed,
         "checkpoint_sha256": sha256_of(checkpoint),
     }
+    draw = Batched(partial(sample_latents, model, sampler=sampler, seed=seed), "sampling")
+    decode = Batched(partial(decode_batch, autoencoder, what="sample"), "decoding")
     begin = time.monotonic()
     starts = range(0, len(ids), batch_size)
     with torch.inference_mode(), ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
         for at in progress(starts, total=len(starts), what=f"{len(ids)} samples", unit="batche"):
             some = ids[at : at + batch_size]
             y = labels[at : at + batch_size].to(device)
-            latents = sample_latents(model, y, some, sampler, seed=seed)
-            pixels, clipped = decode_batch(autoencoder, latents, some, "sample")
+            pixels, clipped = decode(draw(y, some), some)
             writer.add(some, {"images": pixels, "clipped": clipped})
+        meta.update(fitted_sizes(draw, decode))
     logger.info("%.1f samples/s on %s", len(ids) / (time.monotonic() - begin), device)
 
 
@@ -183,10 +198,9 @@ def labels_for(model: SiT, index: str | Path) -> Tensor:
         ValueError: a label that the model was not trained on.
     """
     labels, classes = read_labels(index)
-    labels = np.where(labels == classes, model.num_classes, labels)
-    if labels.max(initial=0) > model.num_classes:
+    if classes > model.num_classes:
         raise ValueError(
             f"{index} has labels up to {classes - 1}, the model was trained on "
             f"{model.num_classes} classes; evaluate on images of the training split's classes"
         )
-    return torch.from_numpy(labels)
+    return torch.from_numpy(np.where(labels == classes, model.num_classes, labels))

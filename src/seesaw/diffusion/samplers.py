@@ -104,10 +104,15 @@ def sample(
 
     Returns:
         float64 ``(N, ...)``.
+
+    Raises:
+        ValueError: an SDE without noise, or guidance without ``null``.
     """
     dtype, state = x.dtype, x.double()
     if sampler.mode == "sde" and noise is None and len(times) > 2:
-        raise ValueError("an SDE needs noise")
+        raise ValueError("an SDE needs noise, one array per noisy step; give 'noise'")
+    if sampler.guidance > 1 and null is None:
+        raise ValueError("guidance needs 'null', the label that means none")
 
     def field(at: Tensor, t: float) -> Tensor:
         """Velocity (ODE) or drift (SDE), guided inside the interval."""

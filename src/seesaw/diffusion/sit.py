@@ -8,7 +8,6 @@ checkpoints load. Time runs from 0 (data) to 1 (noise): ``x_t = (1 - t) x + t no
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,47 +15,10 @@ from torch.nn import functional as F
 
 from seesaw.diffusion.backbones.base import Backbone
 from seesaw.diffusion.backbones.layers import LabelEmbedder, PatchEmbed, TimeEmbedder, sincos_2d
-from seesaw.registry import unknown
+from seesaw.diffusion.sizes import size_of, time_shift_of
 
 BN_EPS = 1e-4
 BN_MOMENTUM = 0.1
-PUBLISHED_DIMENSIONS = 4096
-"""Latent dimensions at which the published time shift is 1."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """Blocks, width and attention heads."""
-
-    depth: int
-    width: int
-    heads: int
-
-
-SIZES = {
-    "SiT-Ti": Size(4, 128, 2),
-    "SiT-S": Size(12, 384, 6),
-    "SiT-B": Size(12, 768, 12),
-    "SiT-L": Size(24, 1024, 16),
-    "SiT-XL": Size(28, 1152, 16),
-}
-"""SiT-Ti is the mini world's; the others are those of the SiT paper."""
-
-
-def size_of(name: str) -> Size:
-    """The size called ``name``.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    if name not in SIZES:
-        raise unknown("SiT size", name, SIZES)
-    return SIZES[name]
-
-
-def time_shift_of(latent_shape: Sequence[int], dimensions: int = PUBLISHED_DIMENSIONS) -> float:
-    """``sqrt(number of latent dimensions / dimensions)``; the paper's ``dimensions`` is 4096."""
-    return math.sqrt(math.prod(latent_shape) / dimensions)
 
 
 class SiT(Backbone):
@@ -64,10 +26,10 @@ class SiT(Backbone):
 
     Args:
         latent_shape: ``(C, H, H)`` of a grid or ``(T, C)`` of tokens.
-        size: a name in :data:`SIZES`.
+        size: a name in :data:`seesaw.diffusion.sizes.SIZES`.
         patch_size: side of the squares that become one token; 1 for tokens.
         num_classes: labels are ``0 .. num_classes - 1``; ``num_classes`` means no label.
-        time_shift: ``s`` of :meth:`shift_time`.
+        time_shift: ``s`` of :meth:`shift_time`; None, the paper's for this latent.
 
     Raises:
         ValueError: an unknown size, or a latent that cannot be cut into such patches.
@@ -82,13 +44,13 @@ class SiT(Backbone):
         size: str,
         patch_size: int = 1,
         num_classes: int = 1000,
-        time_shift: float = 1.0,
+        time_shift: float | None = None,
     ) -> None:
         super().__init__()
         depth, width, heads = (getattr(size_of(size), f) for f in ("depth", "width", "heads"))
         self.latent_shape = tuple(latent_shape)
         self.num_classes = num_classes
-        self.time_shift = time_shift
+        self.time_shift = time_shift_of(self.latent_shape) if time_shift is None else time_shift
         self.patch_size = patch_size
         self.spatial = _check_latent(self.latent_shape, patch_size)
         self.channels = self.latent_shape[0 if self.spatial else 1]

@@ -12,6 +12,7 @@ run cut into other segments, ends with the same weights; and so do several proce
 share of the batch, up to rounding.
 """
 
+import argparse
 import hashlib
 import json
 import logging
@@ -115,14 +116,16 @@ def train_segment(
     stop: int,
     output: str | Path,
     start: str | Path | None = None,
+    data: str = "",
     world: World = SINGLE,
     save_seconds: float = SAVE_SECONDS,
     what: str = "SiT",
 ) -> None:
     """Train from the state ``start`` (or from scratch) to step ``stop`` and write the state there.
 
-    While it runs, the state is saved beside ``output`` every ``save_seconds``; a run that finds
-    such a file of the same recipe goes on from there. The file holds ``model``, ``ema``, ``opt``,
+    While it runs, the state is saved beside ``output`` (as ``<name>.unfinished.pt``) every
+    ``save_seconds``; a run that finds such a file of the same model, recipe, seed and data goes on
+    from there. The file holds ``model``, ``ema``, ``opt``,
     ``steps`` and ``args`` as in the official checkpoints, and ``losses`` (step, mean of 20).
 
     Args:
@@ -134,6 +137,7 @@ def train_segment(
         stop: step to end with.
         output: state to write.
         start: state of the segment before.
+        data: words or a digest that change with the latents; part of what a run is known by.
         world: which of several processes this is; process 0 writes.
         save_seconds: seconds between saved states.
         what: name for log lines.
@@ -142,9 +146,9 @@ def train_segment(
         ValueError: a state of another model or beyond ``stop``, or a loss that is not finite.
     """
     output = Path(output)
-    run = _fingerprint(model, recipe, seed)
+    run = _fingerprint(model, recipe, seed, data)
     learner = Learner(model, recipe, seed, latents.device, world)
-    unfinished = output.with_name(f".{output.stem}.unfinished{output.suffix}")
+    unfinished = unfinished_of(output)
     if _usable(unfinished, run, stop):
         learner.load(read_state(unfinished))
         logger.info("%s: going on at step %d, where a run was cut off", what, learner.step)
@@ -159,11 +163,21 @@ def train_segment(
         if time.monotonic() - saved >= save_seconds and world.rank == 0 and learner.step < stop:
             write_state(unfinished, {**learner.state(), "run": run})
             saved = time.monotonic()
+    learner.check()
     seconds = time.monotonic() - begin
     logger.info("%s: %.1f images/s", what, (stop - first) * recipe.batch_size / seconds)
     if world.rank == 0:
         write_state(output, {**learner.state(), "run": run})
         unfinished.unlink(missing_ok=True)
+
+
+def unfinished_of(output: str | Path) -> Path:
+    """Where the state of a segment that is still running lies.
+
+    What a process that is killed while it writes it leaves behind is removed with what
+    :func:`seesaw.files.atomic` removes of ``output``, hence the name.
+    """
+    return Path(output).with_name(f"{Path(output).stem}.unfinished{Path(output).suffix}")
 
 
 class Learner:
@@ -235,21 +249,28 @@ class Learner:
             to.copy_(of)
 
     def _note(self, loss: Tensor) -> None:
-        self._recent.append(loss)
-        if len(self._recent) < LOSS_EVERY:
-            return
-        mean = torch.stack(self._recent).double().mean()
+        """Keep the loss of a step: of the whole batch, so that any process may save it."""
         if self.world.size > 1:
-            dist.all_reduce(mean)
-            mean /= self.world.size
-        value = float(mean)
+            dist.all_reduce(loss)
+            loss /= self.world.size
+        self._recent.append(loss)
+        if len(self._recent) == LOSS_EVERY:
+            self.losses.append((self.step, self.check()))
+            self._recent = []
+
+    def check(self) -> float:
+        """Mean loss of the steps since the last one noted.
+
+        Raises:
+            ValueError: it is not finite.
+        """
+        value = float(torch.stack(self._recent).double().mean()) if self._recent else 0.0
         if not math.isfinite(value):
             raise ValueError(
                 f"the loss is {value} at step {self.step}; lower 'lr' (now {self.recipe.lr}), or "
                 "train in fp32"
             )
-        self.losses.append((self.step, value))
-        self._recent = []
+        return value
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -351,15 +372,20 @@ def load_sit(path: str | Path, device: str = "cpu") -> SiT:
         ValueError: not a state that this package wrote.
     """
     state = read_state(path)
+    if not isinstance(state.get("args"), Mapping):
+        raise ValueError(
+            f"{path} was not written by this package and does not say what model it holds; read it "
+            "with seesaw.diffusion.backbones.load_backbone, which is told"
+        )
     model = SiT(**state["args"])
     model.load_state_dict(state["ema"])
     return model.to(device).eval().requires_grad_(False)
 
 
 def write_state(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write a state, whole or not at all."""
-    with atomic(path) as temporary:
-        torch.save(dict(state), temporary)
+    """Write a state, whole or not at all; its bytes do not depend on its name."""
+    with atomic(path) as temporary, open(temporary, "wb") as stream:
+        torch.save(dict(state), stream)
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
@@ -369,7 +395,8 @@ def read_state(path: str | Path) -> dict[str, Any]:
         ValueError: the file is cut or something else.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -381,8 +408,8 @@ def read_state(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def _fingerprint(model: Mapping[str, Any], recipe: Recipe, seed: int) -> str:
-    words = json.dumps([dict(model), asdict(recipe), seed], sort_keys=True)
+def _fingerprint(model: Mapping[str, Any], recipe: Recipe, seed: int, data: str) -> str:
+    words = json.dumps([dict(model), asdict(recipe), seed, data], sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()
 
 
@@ -396,7 +423,7 @@ def _usable(path: Path, run: str, stop: int) -> bool:
         logger.warning("%s cannot be read and is not used", path)
         return False
     if state.get("run") != run or state["steps"] >= stop:
-        logger.warning("%s is of another recipe and is not used", path)
+        logger.warning("%s is of another recipe or other latents and is not used", path)
         return False
     return True
 

@@ -170,7 +170,7 @@ def ifid_figure5(
                 for column, key in enumerate(STRIP):
                     x = left + column * (size + GAP)
                     sheet.image(arrays[key][example], x, top + head + index * row, size)
-        _row_labels(sheet, [*examples], top + head, row)
+        row_labels(sheet, [*examples], top + head, row)
     return sheet.figure
 
 
@@ -202,9 +202,9 @@ def autoencoder_grid(
         y = MARGIN + index * row + (0.06 if index else 0)
         for column in range(n):
             sheet.image(pictures[column], LABEL_WIDTH + column * row, y, size)
-    _row_labels(sheet, ["original"], MARGIN, row)
+    row_labels(sheet, ["original"], MARGIN, row)
     labels = [f"{wrap(a, 19)}\n{psnr[a]:.2f} dB" if a in psnr else a for a in reconstructions]
-    _row_labels(sheet, labels, MARGIN + row + 0.06, row)
+    row_labels(sheet, labels, MARGIN + row + 0.06, row)
     return sheet.figure
 
 
@@ -256,8 +256,8 @@ def probe_strip(
             y = MARGIN + head + index * row + (0.06 if index > 1 else 0)
             for column in range(shown):
                 sheet.image(pictures[column], left + column * row, y, size)
-    _row_labels(sheet, ["image", "its map"], MARGIN + head, row)
-    _row_labels(sheet, [*predictions], MARGIN + head + 2 * row + 0.06, row)
+    row_labels(sheet, ["image", "its map"], MARGIN + head, row)
+    row_labels(sheet, [*predictions], MARGIN + head + 2 * row + 0.06, row)
     return sheet.figure
 
 
@@ -313,9 +313,9 @@ def figure4(
                 x = left + column * row
                 sheet.image(pictures[column], x, top, size)
                 sheet.image(drawn[column], x, top + row, size)
-    _row_labels(sheet, ["image", "its condition, given"], tops[0], row)
+    row_labels(sheet, ["image", "its condition, given"], tops[0], row)
     for top, name in zip(tops[1:], runs, strict=True):
-        _row_labels(sheet, [f"{wrap(name, 16)}\nsample", "condition found"], top, row)
+        row_labels(sheet, [f"{wrap(name, 16)}\nsample", "condition found"], top, row)
     return sheet.figure
 
 
@@ -404,12 +404,12 @@ def scenes(
             sheet.box(boxes[index], side, x, top, size, "#ffe600")
         sheet.text(texts[index], x + size / 2, top + 3 * (size + GAP) + 0.02)
         if index % columns == 0:
-            _row_labels(sheet, [*rows], top, size + GAP)
+            row_labels(sheet, [*rows], top, size + GAP)
     _legend(sheet, classes, palette, height)
     return sheet.figure
 
 
-def _row_labels(sheet: Sheet, labels: Sequence[str], top: float, row: float) -> None:
+def row_labels(sheet: Sheet, labels: Sequence[str], top: float, row: float) -> None:
     """Right-aligned labels beside rows of images, centred on each row."""
     for index, label in enumerate(labels):
         words = label if "\n" in label else wrap(label, 16)

@@ -71,8 +71,7 @@ def scatter_grid(
         text = ", ".join(label(metric) for metric in missing) or "nothing"
         return message_figure(f"Not measured: {text}"), pd.DataFrame(columns=_POINTS)
     columns = max(len(row) for row in cells)
-    key_lines = math.ceil((len(pool(scores)) + 1) / _key_columns(scores)) + 2
-    figure = new_figure(FULL_WIDTH, PANEL_HEIGHT * len(cells) + 0.125 * key_lines)
+    figure = new_figure(FULL_WIDTH, PANEL_HEIGHT * len(cells) + key_height(scores))
     axes = figure.subplots(len(cells), columns, squeeze=False)
     points, drawn, baseline = [], [], False
     for i, row in enumerate(cells):
@@ -86,7 +85,7 @@ def scatter_grid(
             baseline |= draw_panel(axes[i, j], scores, frame, styles, name_y=not same_y)
             points.append(frame)
             drawn.append((axes[i, j], frame))
-    _draw_key(figure, scores, styles, missing, baseline)
+    draw_key(figure, scores, styles, missing, baseline=baseline)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # numbers are placed in pixels: nothing may move any more
     for axis, frame in drawn:
@@ -136,7 +135,7 @@ def draw_panel(
 ) -> bool:
     """Points, both axes pointing to better, rho in the title; whether a baseline was drawn."""
     for row in frame.itertuples():
-        axis.plot(row.x, row.y, **_marker(styles[row.group]), zorder=3)
+        axis.plot(row.x, row.y, **marker_style(styles[row.group]), zorder=3)
     axis.margins(0.12)
     axis.locator_params(nbins=5)
     about_x = describe(scores, frame["x_metric"].iloc[0])
@@ -166,6 +165,11 @@ def _draw_baseline(axis: Axes, frame: pd.DataFrame) -> bool:
     return True
 
 
+def key_height(scores: pd.DataFrame) -> float:
+    """Height of the key below the panels, inches."""
+    return 0.125 * (math.ceil((len(pool(scores)) + 1) / _key_columns(scores)) + 2)
+
+
 def _key_columns(scores: pd.DataFrame) -> int:
     """How many columns of the longest entry fit side by side."""
     longest = max(len(_key_text(*item)) for item in enumerate(pool(scores).itertuples(), 1))
@@ -178,22 +182,26 @@ def _key_text(number: int, row: tuple) -> str:
     )
 
 
-def _draw_key(
+def draw_key(
     figure: Figure,
     scores: pd.DataFrame,
     styles: dict[str, tuple[str, str]],
-    missing: Sequence[str],
-    baseline: bool,
+    missing: Sequence[str] = (),
+    *,
+    baseline: bool = False,
+    words: str | None = None,
 ) -> None:
     """Below all panels: numbers and names, the baseline, how to read the axes, what is missing."""
     handles = [
-        Line2D([], [], **_marker(styles[row.group]), label=_key_text(number, row))
+        Line2D([], [], **marker_style(styles[row.group]), label=_key_text(number, row))
         for number, row in enumerate(pool(scores).itertuples(), 1)
     ]
     if baseline:
         handles.append(Line2D([], [], **BASELINE, label="shuffled pairs (chance)"))
     rho = "\N{GREEK SMALL LETTER RHO}"
-    words = f"All axes point to better. {rho}: Spearman [95% interval], positive if both agree."
+    words = words or (
+        f"All axes point to better. {rho}: Spearman [95% interval], positive if both agree."
+    )
     if missing:
         words += f" Not measured: {', '.join(label(metric) for metric in missing)}."
     figure.legend(
@@ -208,7 +216,8 @@ def _draw_key(
     )
 
 
-def _marker(style: tuple[str, str]) -> dict[str, Any]:
+def marker_style(style: tuple[str, str]) -> dict[str, Any]:
+    """Keywords of a point of a group: its colour and marker, as :func:`group_styles` has them."""
     colour, marker = style
     return {
         "linestyle": "",

@@ -58,8 +58,14 @@ class Table:
         return len(self.rows) + len(self.apart) > LONG_TABLE
 
 
+TITLES = {"gfid_t": "gFID(t)"}
+"""Items whose name does not say how they are written."""
+
+
 def item_title(name: str) -> str:
     """What a reader calls an item: ``ifid_table4`` is ``iFID Table 4``."""
+    if name in TITLES:
+        return TITLES[name]
     found = re.fullmatch(r"(?:(\w+)_)?(table|figure)(\d+)", name)
     if not found:
         item, _, part = name.partition("/")

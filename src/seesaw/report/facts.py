@@ -12,6 +12,15 @@ from seesaw.score_table import Column
 UNBIASED_FROM = 50_000
 """Images from which on Fréchet distances are taken as comparable (the papers' n)."""
 FORMULAS = {
+    "gfid": "rFID's formula, between samples and the reference: a sample per evaluation image",
+    "gkid": "KID's formula, between samples and evaluation images",
+    "gfid-t": "rFID's formula, between evaluation images noised to t and denoised, and themselves",
+    "inception-score": "mean over splits of exp of the mean KL divergence of a sample's class "
+    "probabilities from their mean",
+    "precision": "share of samples within the 3-nearest-neighbour ball of an evaluation image",
+    "recall": "share of evaluation images within the 3-nearest-neighbour ball of a sample",
+    "diffusion-loss": "mean squared error of the velocity on normalised evaluation latents, 4 "
+    "times and noises each",
     "ifid": "rFID of decoded interpolations between each latent and a drawn nearest neighbour",
     "spatial": "mean of Canny, depth and segmentation drift",
     "latent-canny": "mean |p - c(x)|, p the edge probability that a probe reads from the latent",
@@ -141,7 +150,22 @@ def protocol(config: Mapping[str, Any]) -> dict[str, str]:
     }
     if "ifid" in config:
         rows["iFID"] = _setting(config["ifid"]["default"])
+    if "gfid" in config:
+        rows["gFID"] = _samples(config["diffusion"])
     return rows
+
+
+def _samples(diffusion: Mapping[str, Any]) -> str:
+    """Models, their training and how they are sampled, in words."""
+    ways = []
+    for way in diffusion["samplers"]:
+        guidance = way.get("guidance", 1)
+        words = "no guidance" if guidance == 1 else f"guidance {guidance:g}"
+        ways.append(f"{way['name']} ({way['mode']}, {way['steps']} steps, {words})")
+    return (
+        f"{', '.join(diffusion['models'])} trained for {diffusion['train']['steps']:,} steps; "
+        f"samples {'; '.join(ways)}; the first of each is what a plain gFID stands for"
+    )
 
 
 def _split(config: Mapping[str, Any], name: str) -> str:

@@ -123,8 +123,7 @@ def read_captions(paths: Iterable[str | Path], config: Mapping[str, Any]) -> dic
 
 def score_columns(scores: pd.DataFrame) -> dict[str, Column]:
     """Column header in the tables -> the metric that it stands for."""
-    plain = scores.loc[scores["variant"] == "", "metric"].unique()
-    columns = [describe(scores, metric) for metric in plain]
+    columns = [describe(scores, metric) for metric in scores["metric"].unique()]
     return {column.header: column for column in columns}
 
 

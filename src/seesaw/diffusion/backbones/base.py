@@ -104,6 +104,6 @@ def load_backbone(
             backbone = cls(**settings)
         state = read_state(weights, prefer=AVERAGED)
         check_state(backbone.state_dict(), state, Path(weights))
-        state = {key: tensor.float() for key, tensor in state.items()}
+        state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         backbone.load_state_dict(state, strict=True, assign=True)
     return backbone.eval().requires_grad_(False).to(device)

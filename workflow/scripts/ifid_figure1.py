@@ -1,0 +1,11 @@
+"""Rule ifid_figure1: see seesaw.figures.generation.ifid_figure1."""
+
+from seesaw.figures.generation import ifid_figure1
+from seesaw.figures.style import save_figure
+from seesaw.log import configure_logging
+from seesaw.score_table import read_scores_csv
+
+if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
+    figure, points = ifid_figure1(read_scores_csv(snakemake.input.scores))
+    save_figure(figure, points, dict(snakemake.output.items()))
