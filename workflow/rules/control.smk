@@ -53,7 +53,7 @@ rule sample_control:
         batch_size=SAMPLE_BATCH_SIZE,
         gpu=1,
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=1440,
+        runtime=4320,
     params:
         version=get_control_version,
         model=get_model,
