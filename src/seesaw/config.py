@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seesaw.registry import (
+    BACKBONES,
     CROPS,
     FAMILIES,
     INTERPOLATIONS,
@@ -78,6 +79,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_probes(config)
     _check_diffusability(config)
     _check_diffusion(config)
+    _check_control(config)
 
 
 def _check_schema(config: Config, schema: Mapping[str, Any]) -> None:
@@ -358,6 +360,78 @@ def _check_gfid(config: Config) -> None:
             f"config, gfid.references: the evaluation split {evaluation!r} must be among them, by "
             "its name alone; gFID(1), KID, precision and recall are measured against it"
         )
+
+
+def _check_control(config: Config) -> None:
+    if "control" not in config:
+        return
+    block, pool = config["control"], {entry["name"]: entry for entry in config["autoencoders"]}
+    if "train" not in config["data"]["splits"]:
+        raise ValueError(
+            "config, control: branches are trained on the split 'train', which is not there; add "
+            "it under data.splits, or leave the block 'control' out"
+        )
+    for role in ("inception", *block["conditions"]):
+        if role not in config["networks"]:
+            raise ValueError(
+                f"config, control: it needs a network for the role {role!r}; name one under "
+                f"networks.{role}, or leave the condition or the block out"
+            )
+    controlled = controlled_of(config)
+    names = [name for name, _ in controlled]
+    if len(set(names)) < len(names):
+        raise ValueError(f"config, control.autoencoders: a name stands twice in {names}")
+    for name, backbone in controlled:
+        if name not in pool:
+            raise ValueError(f"config, control.autoencoders: {unknown('autoencoder', name, pool)}")
+        if backbone is not None:
+            _known(BACKBONES, backbone["name"], f"control.autoencoders.{name}.backbone")
+        else:
+            _check_controlled_sit(config, name)
+        shape = pool[name].get("latent_shape")
+        if shape is not None and len(shape) != 3:
+            raise ValueError(
+                f"config, control.autoencoders: latents of {name!r} are tokens {shape} without a "
+                "grid, on which a map has no place; choose an autoencoder with a grid"
+            )
+    batch, parts = block["train"].get("batch_size", 32), block["train"].get("accumulate", 1)
+    if batch % parts:
+        raise ValueError(
+            f"config, control.train.accumulate: a batch of {batch} cannot be cut into {parts} "
+            "equal parts; choose a divisor"
+        )
+
+
+def _check_controlled_sit(config: Config, name: str) -> None:
+    """An autoencoder without a backbone of its own: its SiT must be trained here."""
+    block, diffusion = config["control"], config.get("diffusion", {"models": []})
+    where = f"config, control: {name!r} names no backbone, so its SiT is controlled"
+    if "model" not in block or "sampler" not in block:
+        missing = "model" if "model" not in block else "sampler"
+        raise ValueError(f"{where}; give control.{missing}, or the autoencoder a 'backbone'")
+    if block["model"] not in diffusion["models"]:
+        raise ValueError(f"{where}; {unknown('model', block['model'], diffusion['models'])}")
+    if name not in diffusion.get("autoencoders", [name]):
+        raise ValueError(f"{where}; add it to diffusion.autoencoders, or give it a 'backbone'")
+
+
+def controlled_of(config: Config) -> list[tuple[str, Mapping[str, Any] | None]]:
+    """Autoencoders of the control experiment, with the published backbone that each names."""
+    listed = config.get("control", {}).get("autoencoders", [])
+    return [
+        (item["name"], item["backbone"]) if isinstance(item, Mapping) else (item, None)
+        for item in listed
+    ]
+
+
+def sampler_like(config: Config, wanted: Mapping[str, Any]) -> str | None:
+    """Name of the sampler of the block ``diffusion`` with the same settings, if there is one."""
+    defaults = {"guidance": 1, "interval": [0, 1]}
+    for sampler in samplers_of(config):
+        settings = {key: value for key, value in sampler.items() if key != "name"}
+        if {**defaults, **settings} == {**defaults, **wanted}:
+            return str(sampler["name"])
+    return None
 
 
 def segment_ends(diffusion: Mapping[str, Any]) -> list[int]:

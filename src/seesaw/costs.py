@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seesaw.config import ifid_variants, samplers_of, segment_ends
+from seesaw.config import controlled_of, ifid_variants, samplers_of, segment_ends
 from seesaw.diffusion.sizes import SIZES
-from seesaw.registry import METRICS, NETWORKS, unknown
+from seesaw.registry import BACKBONES, METRICS, NETWORKS, unknown
 
 DEVICE = "H100"
 
@@ -65,6 +65,9 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
     "folder-train": Assumption(1_281_167, "images", "ImageNet-1k train, until it is packed"),
     "folder-val": Assumption(50_000, "images", "ImageNet-1k val, until it is packed"),
 }
+
+PUBLISHED_POINTS: Mapping[str, int] = {"lightningdit-xl/1": 250, "ditdh-xl": 50}
+"""Points of the time grids that published backbones are sampled with."""
 
 CLASSES = 1001  # ImageNet's and the empty label
 
@@ -405,6 +408,8 @@ def _reconstruct_images(job: Job, study: Study) -> Cost:
 def _extract_conditions(job: Job, study: Study) -> Cost:
     kind, source = NETWORKS[job.wildcards["network"]].kind, job.wildcards["source"]
     count = study.images(source) if source in study.config["data"]["splits"] else study.evaluation
+    if "@control@" in source:
+        count = _control_images(study)
     if count is None:
         return Cost()
     pixels = study.config["data"]["resolution"] ** 2
@@ -457,7 +462,7 @@ def _score_ifid(job: Job, study: Study) -> Cost:
 def _sit(job: Job, study: Study) -> tuple[float, int, int, int] | None:
     """Operations of a forward pass, width, depth and numbers per patch of a job's SiT."""
     shape = sit_shape(study.autoencoder(job.wildcards["autoencoder"]))
-    model = job.wildcards.get("model", study.option("control.model", "SiT-XL")).partition("/")[0]
+    model = job.wildcards["model"].partition("/")[0]
     if shape is None or model not in SIZES:
         return None
     width, depth = SIZES[model].width, SIZES[model].depth
@@ -525,25 +530,76 @@ def _score_gfid_times(job: Job, study: Study) -> Cost:
     return Cost(drawn.hours + len(times) * count / rate("features") / 3600)
 
 
+def _controlled(job: Job, study: Study) -> tuple[float, float] | None:
+    """Operations of a forward pass and parameters of the model that a branch controls.
+
+    A published backbone counts as a SiT of its width and depth, and of its wide head, if it has
+    one.
+    """
+    name = job.wildcards["autoencoder"]
+    shape, backbone = sit_shape(study.autoencoder(name)), dict(controlled_of(study.config))[name]
+    if shape is None:
+        return None
+    tokens, patch_channels = shape
+    if backbone is None:
+        size = SIZES.get(study.option("control.model", ""))
+        sizes = [size and (size.width, size.depth)]
+    else:
+        options = {**BACKBONES[backbone["name"]].config, **backbone.get("config", {})}
+        sizes = [(options["width"], options["depth"])]
+        if "head_width" in options:
+            sizes.append((options["head_width"], options["head_depth"]))
+    if None in sizes:
+        return None
+    known = [{"width": w, "depth": d, "patch_channels": patch_channels} for w, d in sizes]
+    return (
+        sum(sit_flops(tokens=tokens, **size) for size in known),
+        sum(sit_parameters(**size) for size in known),
+    )
+
+
 def _train_control(job: Job, study: Study) -> Cost:
-    sit = _sit(job, study)
-    if sit is None:
+    model = _controlled(job, study)
+    if model is None:
         return Cost()
-    forward, width, depth, patch_channels = sit
-    parameters = sit_parameters(width=width, depth=depth, patch_channels=patch_channels)
-    steps = study.option("control.steps", 100_000)
-    batch = study.option("control.batch_size", 32)
+    forward, parameters = model
+    steps = study.option("control.train.steps", 0)
+    batch = study.option("control.train.batch_size", 32)
     hours = control_training_hours(forward, steps=steps, batch_size=batch)
     return Cost(
         _with_encoding(hours, job, study, steps * batch),
-        parameters * rate("control-share") * rate("checkpoint"),
+        4.0 * parameters * rate("control-share"),
     )
 
 
 def _sample_control(job: Job, study: Study) -> Cost:
-    count = study.option("control.samples", study.evaluation)
-    evaluations = study.option("control.sampling_steps", study.option("gfid.steps", 250))
-    return _sample(job, study, rate("control-share"), count, evaluations)
+    model = _controlled(job, study)
+    entry = study.autoencoder(job.wildcards["autoencoder"])
+    flops, count = autoencoder_flops(entry), _control_images(study)
+    if model is None or flops is None or count is None:
+        return Cost()
+    hours = sampling_hours(
+        model[0] * (1 + rate("control-share")),
+        images=count,
+        evaluations=_control_evaluations(dict(controlled_of(study.config))[entry["name"]], study),
+        decode=flops[1],
+    )
+    return Cost(hours, float(count * study.image_bytes))
+
+
+def _control_images(study: Study) -> int | None:
+    images = study.option("control.images", "all")
+    return study.evaluation if images == "all" or study.evaluation is None else images
+
+
+def _control_evaluations(backbone: Mapping[str, Any] | None, study: Study) -> int:
+    """Network evaluations per sample: a published grid has one Euler step fewer than points."""
+    if backbone is not None:
+        return backbone.get("points", PUBLISHED_POINTS[backbone["name"]]) - 1
+    steps = study.option("control.sampler.steps", 250)
+    heun = study.option("control.sampler.mode", "sde") == "heun"
+    guided = study.option("control.sampler.guidance", 1) > 1
+    return (2 * steps - 1 if heun else steps) * (2 if guided else 1)
 
 
 def _train_probe(job: Job, study: Study) -> Cost:

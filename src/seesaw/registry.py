@@ -512,5 +512,6 @@ STAGES: Mapping[str, str] = {
     "gfid": "1",
     "probes": "1",
     "diffusability": "1",
+    "control": "1",
 }
 """Stage -> version of its own code (loops, storage, randomness), apart from what it plugs in."""

@@ -40,6 +40,8 @@ OTHER_LABELS = {
     "spatial": "Spatial drift",
     "latent-canny": "Latent Canny",
     "latent-depth": "Latent depth",
+    "control-fid": "FID under control",
+    "control-l1": "Condition L1",
 }
 GFID_VARIANT = re.compile(r"(?P<model>\S+) (?P<sampler>\S+) ref=(?P<reference>\S+)")
 NEEDED = (

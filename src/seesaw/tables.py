@@ -36,6 +36,25 @@ from seesaw.score_table import (
 from seesaw.stats import Correlation, Method, correlate
 
 SHORT: Mapping[str, Method] = {"PCC": "pearson", "SRCC": "spearman"}
+CONTROL_SETTINGS = {
+    "backbone": "Backbone (frozen)",
+    "copied blocks": "Copied blocks",
+    "trained parameters": "Trained parameters",
+    "optimiser": "Optimiser",
+    "lr": "Learning rate",
+    "schedule": "Schedule",
+    "batch_size": "Batch size",
+    "accumulate": "Accumulated in parts",
+    "clip": "Gradient clip",
+    "label_dropout": "Label dropout",
+    "precision": "Precision",
+    "steps": "Steps",
+    "epochs": "Epochs",
+    "train images": "Training images",
+    "last loss": "Last loss",
+}
+"""What the protocol of a control score calls a setting -> column of Table 4."""
+
 VARIANT = re.compile(r"(?P<interpolation>\S+) alpha=(?P<alpha>\S+) k=(?P<k>\d+) n=(?P<n>\S+)")
 
 
@@ -109,6 +128,72 @@ def table2(scores: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat([table, pd.DataFrame(below)], ignore_index=True) if below else table
     table.insert(3, "n images", _images(scores))
     return table
+
+
+def table3(scores: pd.DataFrame) -> pd.DataFrame:
+    """Seesaw Table 3: samples under control, a row per autoencoder and condition.
+
+    FID of the samples, and the L1 between the condition that was given and the one found in the
+    sample; beside it the L1 of chance (another image's sample), of an empty map, of samples of the
+    same labels and noise without control, and of the autoencoder's own reconstructions, below which
+    no sample can be expected to come. What was not measured is empty.
+    """
+    runs = _controlled(scores)
+    if runs.empty:
+        return pd.DataFrame({"Note": ["control: not measured"]})
+    rows = []
+    for _, run in runs.iterrows():
+        found = scores[scores["autoencoder"] == run["autoencoder"]]
+        of = {(row.metric, row.variant): row.value for row in found.itertuples()}
+        condition, features = run["condition"], _network(found, "control-fid", run["condition"])
+        rows.append(
+            {
+                "Group": run["group"],
+                "Autoencoder": run["autoencoder"],
+                "Backbone": run["backbone"],
+                "Condition": f"{condition} ({network_label(run['network'])})",
+                f"FID ({features})": of.get(("control-fid", condition)),
+                f"FID without control ({features})": of.get(
+                    ("control-fid", f"{condition} uncontrolled")
+                ),
+                "L1": of.get(("control-l1", condition)),
+                "L1 of shuffled pairs": of.get(("control-l1", f"{condition} shuffled")),
+                "L1 of an all-zero map": of.get(("control-l1", f"{condition} zero")),
+                "L1 without control": of.get(("control-l1", f"{condition} uncontrolled")),
+                "L1 of reconstructions": of.get((condition, "")),
+                "n images": int(run["n"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def table4(scores: pd.DataFrame) -> pd.DataFrame:
+    """Seesaw Table 4: how each branch of :func:`table3` was trained, as its file says."""
+    runs = _controlled(scores)
+    if runs.empty:
+        return pd.DataFrame({"Note": ["control: not measured"]})
+    table = pd.DataFrame({"Autoencoder": runs["autoencoder"], "Condition": runs["condition"]})
+    for key, header in CONTROL_SETTINGS.items():
+        table[header] = [settings.get(key, "") for settings in runs["settings"]]
+    return table
+
+
+def _controlled(scores: pd.DataFrame) -> pd.DataFrame:
+    """Runs of the control experiment, autoencoders in the order of the pool."""
+    rows = scores[(scores["metric"] == "control-l1") & ~scores["variant"].str.contains(" ")].copy()
+    rows["condition"] = rows["variant"]
+    rows["settings"] = [
+        dict(part.split("=", 1) for part in text.split("; ") if "=" in part)
+        for text in rows["protocol"]
+    ]
+    rows["backbone"] = [settings.get("backbone", "") for settings in rows["settings"]]
+    place = {name: index for index, name in enumerate(pool(scores).index)}
+    return rows.sort_values("autoencoder", key=lambda c: c.map(place), kind="stable")
+
+
+def _network(scores: pd.DataFrame, metric: str, variant: str) -> str:
+    chosen = scores[(scores["metric"] == metric) & (scores["variant"] == variant)]
+    return network_label(chosen["network"].iloc[0]) if len(chosen) else ""
 
 
 def _images(scores: pd.DataFrame) -> str:

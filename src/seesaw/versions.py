@@ -46,6 +46,7 @@ STAGE_MODULES = {
     "gfid": "seesaw.gfid",
     "probes": "seesaw.probes",
     "diffusability": "seesaw.diffusability.score",
+    "control": "seesaw.control.sample",
 }
 RECORD = Path("tests/reference/versions.json")
 

@@ -40,4 +40,12 @@ CONFIG = {
         "default": {"interpolation": "slerp", "alpha": 0.5, "k": 10, "references": "all"},
         "alphas": [0, 0.5],
     },
+    "control": {
+        "autoencoders": ["kl"],
+        "conditions": ["canny"],
+        "model": "SiT-B",
+        "train": {"steps": 1000},
+        "sampler": {"mode": "heun", "steps": 20, "guidance": 2},
+        "images": 300,
+    },
 }

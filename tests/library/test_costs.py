@@ -8,8 +8,10 @@ from diffusers import AutoencoderKL
 from small_study import CONFIG, KL
 from torch.utils.flop_counter import FlopCounterMode
 
+from seesaw.control.frozen import GRIDS
 from seesaw.costs import (
     COSTS,
+    PUBLISHED_POINTS,
     Cost,
     Job,
     Study,
@@ -113,6 +115,42 @@ def test_hours_in_closed_form():
     )
     assert sampling_hours(rate("sampling"), images=36, evaluations=100) == 1.0
     assert sampling_hours(0, images=7200, evaluations=9, decode=rate("autoencoder")) == 2.0
+
+
+def test_control_in_closed_form():
+    """Heun's 20 steps are 39 evaluations, twice with guidance; the branch is half a backbone."""
+    forward = sit_flops(width=768, depth=12, tokens=256, patch_channels=16)
+    encode, decode = autoencoder_flops(KL)
+    share = rate("control-share")
+    seconds = forward * (1 + share) * 78 / rate("sampling") + decode / rate("autoencoder")
+    sampled = of("sample_control", autoencoder="kl", condition="canny")
+    assert sampled.hours == pytest.approx(300 * seconds / 3600)
+    assert sampled.kept == 300 * 3 * 256**2
+    found = of("extract_conditions", source="kl@control@canny", network="canny")
+    assert found.kept == 300 * 256**2
+    trained = of("train_control", autoencoder="kl", condition="canny")
+    work = (2 + 3 * share) * forward / rate("training") + encode / rate("encoding")
+    assert trained.hours == pytest.approx(32_000 * work / 3600)
+
+
+def test_published_backbones_under_control():
+    """LightningDiT counts as SiT-XL, DiT-DH as that and two blocks of width 2048."""
+    config = dict(CONFIG)
+    hours = {}
+    for name in ("lightningdit-xl/1", "ditdh-xl"):
+        listed = [{"name": "kl", "backbone": {"name": name}}]
+        config["control"] = {**CONFIG["control"], "autoencoders": listed}
+        study = Study(config)
+        hours[name] = of("sample_control", study=study, autoencoder="kl", condition="x").hours
+        assert PUBLISHED_POINTS[name] == GRIDS[name].points
+    xl, head = (
+        sit_flops(width=w, depth=d, tokens=256, patch_channels=16)
+        for w, d in ((1152, 28), (2048, 2))
+    )
+    decode = 300 * autoencoder_flops(KL)[1] / rate("autoencoder") / 3600
+    pass_of = 300 * (1 + rate("control-share")) / rate("sampling") / 3600
+    assert hours["lightningdit-xl/1"] == pytest.approx(249 * pass_of * xl + decode)
+    assert hours["ditdh-xl"] == pytest.approx(49 * pass_of * (xl + head) + decode)
 
 
 def test_sit_xl_takes_its_67_hours():

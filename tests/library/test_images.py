@@ -14,6 +14,7 @@ from seesaw.figures.images import (
     Sheet,
     autoencoder_grid,
     choose_ids,
+    figure4,
     has_box,
     ifid_figure5,
     label_colors,
@@ -488,6 +489,35 @@ def test_probe_strip_shows_images_maps_and_what_each_latent_gave():
     found["kl-f4"]["depth"] = maps_of(4, 0)
     with pytest.raises(ValueError, match=r"depth of 'kl-f4': expected uint8 RGB images \(5"):
         probe_strip(images, truth, found, titles=titles)
+
+
+def test_figure4_shows_conditions_samples_and_what_was_found():
+    images, hints = pictures(9), {"canny": maps_of(9, 1), "depth": maps_of(9, 2)}
+    runs = {
+        name: {c: (pictures(9, seed=seed + i), maps_of(9, seed + i)) for i, c in enumerate(hints)}
+        for name, seed in (("kl-f4", 3), ("a-name-that-is-rather-long-for-its-row", 5))
+    }
+    titles = {"canny": "Canny (cv2)", "depth": "depth (mini-depth)"}
+    figure = figure4(images, hints, runs, titles=titles)
+    expected = []
+    for condition, colors in (("canny", "gray"), ("depth", "magma")):
+        pairs = [(images, hints[condition]), *(runs[name][condition] for name in runs)]
+        for shown, maps in pairs:
+            for column in range(4):
+                expected += [shown[column], map_colors(maps, colors)[column]]
+    found = drawn(figure)
+    assert len(found) == 2 * 3 * 2 * 4
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert {"Canny (cv2)", "depth (mini-depth)", "image", "kl-f4\nsample"} <= set(words(figure))
+    assert_inside(figure)
+    one = figure4(images, {"canny": hints["canny"]}, runs, titles=titles)
+    assert len(drawn(one)) == 3 * 2 * 8
+    with pytest.raises(ValueError, match="at least one autoencoder and condition"):
+        figure4(images, hints, {}, titles=titles)
+    runs["kl-f4"]["depth"] = (pictures(4), maps_of(4, 0))
+    with pytest.raises(ValueError, match=r"depth of 'kl-f4': expected uint8 RGB images \(9"):
+        figure4(images, hints, runs, titles=titles)
 
 
 def test_read_probes_leaves_out_what_has_none(tmp_path):

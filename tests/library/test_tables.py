@@ -22,6 +22,8 @@ from seesaw.tables import (
     ifid_table5,
     network_quality,
     table2,
+    table3,
+    table4,
     table5,
 )
 
@@ -331,3 +333,80 @@ def test_network_quality_sets_baselines_beside():
     assert table["Beats baseline"].tolist() == ["no", "yes", ""]
     assert table["Baseline"].tolist() == ["constant", "chance", ""]
     assert table["n"].tolist() == [50] * 3
+
+
+CONTROL_PROTOCOL = (
+    "data=mini; crop=c; condition={}; backbone=SiT-Ti; copied blocks=2 of 4; lr=0.002; steps=110; "
+    "optimiser=AdamW 0.9 0.999, decay 0.01; batch_size=32; last loss=0.61"
+)
+
+
+def control_rows(name, condition, network, values):
+    """Rows of one run: metric and variant -> value."""
+    return [
+        {
+            "autoencoder": name, "group": "G", "training": "", "metric": metric,
+            "variant": f"{condition} {variant}".strip(), "value": value, "n": 500,
+            "unit": "L1" if metric == "control-l1" else "1", "higher_is_better": False,
+            "network": network if metric == "control-l1" else "mini-inception",
+            "protocol": CONTROL_PROTOCOL.format(condition), "note": "", "duplicate_of": "",
+        }
+        for (metric, variant), value in values.items()
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def controlled():
+    """Two runs on kl-f4c4, one of them without plain samples, and one on rae."""
+    full = {
+        ("control-fid", ""): 10.5, ("control-fid", "uncontrolled"): 9.5,
+        ("control-l1", ""): 0.1, ("control-l1", "shuffled"): 0.2, ("control-l1", "zero"): 0.3,
+        ("control-l1", "uncontrolled"): 0.4,
+    }  # fmt: skip
+    bare = {key: value + 1 for key, value in full.items() if key[1] != "uncontrolled"}
+    rows = control_rows("rae", "canny", "canny", full)
+    rows += control_rows("kl-f4c4", "canny", "canny", bare)
+    rows += control_rows("kl-f4c4", "depth", "mini-depth", full)
+    return check_scores(pd.concat([make_scores(), pd.DataFrame(rows)], ignore_index=True))
+
+
+class TestControl:
+    def test_table3_has_a_row_per_run_and_its_baselines(self, controlled):
+        table = table3(controlled)
+        names = ["kl-f4c4", "kl-f4c4", "rae"]
+        assert table["Autoencoder"].tolist() == names
+        assert [text.split()[0] for text in table["Condition"]] == ["canny", "depth", "canny"]
+        assert "Mini depth" in table["Condition"][1] or "mini" in table["Condition"][1]
+        assert set(table["Backbone"]) == {"SiT-Ti"}
+        fid = [c for c in table if c.startswith("FID (")]
+        assert len(fid) == 1
+        assert table[fid[0]].tolist() == [11.5, 10.5, 10.5]
+        assert table["L1"].tolist() == [1.1, 0.1, 0.1]
+        assert table["L1 of shuffled pairs"].tolist() == [1.2, 0.2, 0.2]
+        assert table["L1 of an all-zero map"].tolist() == [1.3, 0.3, 0.3]
+        assert np.isnan(table["L1 without control"][0])
+        assert table["L1 without control"].tolist()[1:] == [0.4, 0.4]
+        assert set(table["n images"]) == {500}
+        drift = [
+            values(controlled, metric)[name]
+            for name, metric in zip(names, ["canny", "depth", "canny"], strict=True)
+        ]
+        assert table["L1 of reconstructions"].tolist() == drift
+
+    def test_table4_says_how_each_branch_was_trained(self, controlled):
+        table = table4(controlled)
+        assert table["Autoencoder"].tolist() == ["kl-f4c4", "kl-f4c4", "rae"]
+        assert table["Condition"].tolist() == ["canny", "depth", "canny"]
+        first = table.iloc[0]
+        assert first["Learning rate"] == "0.002"
+        assert first["Copied blocks"] == "2 of 4"
+        assert first["Optimiser"] == "AdamW 0.9 0.999, decay 0.01"
+        assert first["Epochs"] == ""
+
+    def test_not_measured(self, scores):
+        for table in (table3, table4):
+            assert table(scores)["Note"].tolist() == ["control: not measured"]
+
+    def test_other_tables_are_left_alone(self, scores, controlled):
+        for table in (table2, table5):
+            pd.testing.assert_frame_equal(table(scores), table(controlled))

@@ -176,6 +176,62 @@ MISTAKES = {
         change(["probes", "autoencoders"], ["kl-f4c5"]),
         r"config, probes.autoencoders: unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",
     ),
+    "control of nobody": (
+        change(["control", "autoencoders"], ["vf-f4c5"]),
+        r"config, control.autoencoders: unknown autoencoder 'vf-f4c5'. Did you mean 'vf-f4c4'",
+    ),
+    "control of a model that is not trained": (
+        change(["control", "model"], "SiT-XL"),
+        r"control: 'vf-f4c4' names no backbone, so its SiT is controlled; unknown model 'SiT-XL'",
+    ),
+    "control without a sampler": (
+        drop("control", "sampler"),
+        "give control.sampler, or the autoencoder a 'backbone'",
+    ),
+    "control on a backbone that is none": (
+        change(
+            ["control", "autoencoders"],
+            [
+                {
+                    "name": "rae",
+                    "backbone": {"name": "x", "weights": "w", "latents": {"weights": "s"}},
+                }
+            ],
+        ),
+        r"config, control.autoencoders.rae.backbone: unknown diffusion backbone 'x'",
+    ),
+    "control by what nobody extracts": (
+        lambda config: (
+            drop("networks", "canny")(config),
+            config["metrics"].remove("canny"),
+            drop("probes")(config),
+        ),
+        "config, control: it needs a network for the role 'canny'",
+    ),
+    "control with unequal parts": (
+        change(["control", "train", "accumulate"], 5),
+        "control.train.accumulate: a batch of 32 cannot be cut into 5 equal parts",
+    ),
+    "controlled tokens": (
+        lambda config: (
+            change(["control", "autoencoders"], ["tok1d"])(config),
+            config["autoencoders"][-1].update(latent_shape=[16, 16]),
+        ),
+        r"latents of 'tok1d' are tokens \[16, 16\] without a grid",
+    ),
+    "controlled twice": (
+        change(
+            ["control", "autoencoders"],
+            [
+                "rae",
+                {
+                    "name": "rae",
+                    "backbone": {"name": "ditdh-xl", "weights": "w", "latents": {"weights": "s"}},
+                },
+            ],
+        ),
+        "config, control.autoencoders: a name stands twice",
+    ),
     "loss": (
         change(["diffusability", "losses"], ["eq-los"]),
         r"diffusability.losses: unknown diffusability loss 'eq-los'. Did you mean 'eq-loss'",

@@ -8,17 +8,20 @@ from snakemake.exceptions import WorkflowError
 
 from seesaw.config import (
     check_config,
+    controlled_of,
     gfid_references,
     ifid_variants,
     load_yaml,
     loss_networks,
     protocol,
     resolve_autoencoders,
+    sampler_like,
     samplers_of,
     segment_ends,
 )
 from seesaw.external import absent_images, absent_loader, absent_weights, stop_words
 from seesaw.registry import (
+    BACKBONES,
     CROPS,
     INTERPOLATIONS,
     LOSSES,
@@ -64,6 +67,18 @@ SAMPLES = {
     for sampler in SAMPLERS
 }
 
+# ControlNet: autoencoder -> its published backbone, or None: the SiT that is trained here. PLAIN_LIKE
+# is the sampler whose plain samples have the same noise and settings as those under control.
+CONTROL = config.get("control", {"conditions": []})
+CONTROLLED = dict(controlled_of(config))
+PLAIN_LIKE = sampler_like(config, CONTROL["sampler"]) if "sampler" in CONTROL else None
+CONTROL_IMAGES = CONTROL.get("images", "all")
+SAMPLES |= {
+    f"{name}@control@{condition}": f"<results>/control/{name}/{condition}/samples"
+    for name in CONTROLLED
+    for condition in CONTROL["conditions"]
+}
+
 # Images at a time. A machine's affair, hence resources, which rerun nothing when they change:
 # a profile may set them (set-resources: {reconstruct_images: {batch_size: 16}}).
 BATCH_SIZE = 64
@@ -79,7 +94,10 @@ wildcard_constraints:
     autoencoder=any_of(AUTOENCODERS),
     split=any_of(config["data"]["splits"]),
     network=any_of(PLAYERS),
-    source=any_of([EVALUATION, *(["train"] if PROBED else []), *AUTOENCODERS, *SAMPLES]),
+    source=any_of(
+        [EVALUATION, *(["train"] if PROBED or CONTROLLED else []), *AUTOENCODERS, *SAMPLES]
+    ),
+    condition=any_of(CONTROL["conditions"]),
     model=any_of(MODELS),
     sampler=any_of(SAMPLERS),
     step=r"\d{7}",
@@ -277,6 +295,64 @@ def get_sample_features(wildcards):
     return f"<results>/conditions/{source}/{player('inception')}/manifest.json"
 
 
+def get_control_version(wildcards):
+    backbone = CONTROLLED[wildcards.autoencoder]
+    more = [BACKBONES[backbone["name"]].version] if backbone else []
+    return "/".join([get_family_version("control")(wildcards), *more])
+
+
+def get_backbone(wildcards):
+    """Weights of the frozen diffusion model: a published file, or the SiT that is trained here."""
+    name, backbone = wildcards.autoencoder, CONTROLLED[wildcards.autoencoder]
+    if backbone:
+        return external_weights(f"the backbone of {name!r}", backbone)
+    return segment_of(name, CONTROL["model"], SEGMENTS[-1])
+
+
+def get_backbone_latents(wildcards):
+    """Statistics of the latents of a published backbone; a SiT has its own."""
+    name, backbone = wildcards.autoencoder, CONTROLLED[wildcards.autoencoder]
+    user = f"the backbone of {name!r}, to normalise latents"
+    return external_weights(user, backbone["latents"]) if backbone else []
+
+
+def get_backbone_options(wildcards):
+    """Name and options of the frozen diffusion model, without its files."""
+    backbone = CONTROLLED[wildcards.autoencoder]
+    if backbone:
+        return {key: backbone[key] for key in ("name", "config", "points") if key in backbone}
+    return {"name": CONTROL["model"], "sampler": CONTROL["sampler"]}
+
+
+def get_condition_maps(split):
+    def path(wildcards):
+        return f"<results>/conditions/{split}/{player(wildcards.condition)}/manifest.json"
+
+    return path
+
+
+def get_control_found(role=None):
+    """What a network found in the samples under control; by default that of their condition."""
+
+    def path(wildcards):
+        source = f"{wildcards.autoencoder}@control@{wildcards.condition}"
+        return f"<results>/conditions/{source}/{player(role or wildcards.condition)}/manifest.json"
+
+    return path
+
+
+def get_plain_found(role=None):
+    """The same of samples without control, if the block diffusion draws such."""
+
+    def path(wildcards):
+        if CONTROLLED[wildcards.autoencoder] or PLAIN_LIKE is None:
+            return []
+        source = f"{wildcards.autoencoder}@{CONTROL['model']}@{PLAIN_LIKE}"
+        return f"<results>/conditions/{source}/{player(role or wildcards.condition)}/manifest.json"
+
+    return path
+
+
 def get_references(wildcards):
     """What gFID compares with: features of splits, files of moments; a missing file has no path."""
     paths = [
@@ -407,6 +483,11 @@ def get_all_scores(wildcards):
             model=MODELS,
             part=[*SAMPLERS, *(["times"] if config["gfid"].get("times") else [])],
         )
+    scores += expand(
+        "<results>/control/{autoencoder}/{condition}/scores.json",
+        autoencoder=CONTROLLED,
+        condition=CONTROL["conditions"],
+    )
     if "diffusability" in config:
         scores += expand(
             "<results>/diffusability/{autoencoder}/scores.json", autoencoder=AUTOENCODERS
@@ -422,6 +503,8 @@ def get_quality(wildcards):
 TABLES = [
     "table1",
     "table2",
+    "table3",
+    "table4",
     "table5",
     "generation",
     "ifid_table1",
@@ -437,6 +520,7 @@ FIGURES = [
     "figure1",
     "figure2",
     "figure3",
+    "figure4",
     "figure5",
     "figure6",
     "figure7",
@@ -458,6 +542,7 @@ NEEDS = {
     "autoencoder_grid": ("the metric 'psnr'", "psnr" in config["metrics"]),
     "diffusability_losses": ("the block 'diffusability'", "diffusability" in config),
     "figure1": GFID,
+    "figure4": ("the block 'control'", "control" in config),
     "gallery": ("the metric 'psnr'", "psnr" in config["metrics"]),
     "generation": GFID,
     "gfid_t": TIMES,
@@ -470,6 +555,8 @@ NEEDS = {
     "ifid_table5": ("the block 'ifid'", "ifid" in config),
     "probe_strip": ("the block 'probes'", "probes" in config),
     "sample_grid": ("the block 'diffusion'", "diffusion" in config),
+    "table3": ("the block 'control'", "control" in config),
+    "table4": ("the block 'control'", "control" in config),
     "scenes": (
         "images of the source 'mini'",
         config["data"]["splits"][EVALUATION]["source"] == "mini",

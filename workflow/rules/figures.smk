@@ -46,6 +46,47 @@ rule figure3:
         "../scripts/figure3.py"
 
 
+rule figure4:
+    """Seesaw Figure 4: conditions, samples under control, and the conditions found in them."""
+    input:
+        images=f"<results>/data/{EVALUATION}/manifest.json",
+        hints=[
+            f"<results>/conditions/{EVALUATION}/{player(c)}/manifest.json"
+            for c in CONTROL["conditions"]
+        ],
+        samples=expand(
+            "<results>/control/{autoencoder}/{condition}/samples/manifest.json",
+            autoencoder=CONTROLLED,
+            condition=CONTROL["conditions"],
+        ),
+        maps=[
+            f"<results>/conditions/{name}@control@{c}/{player(c)}/manifest.json"
+            for name in CONTROLLED
+            for c in CONTROL["conditions"]
+        ],
+    output:
+        pdf="<results>/figures/figure4.pdf",
+        png=report(
+            "<results>/figures/figure4.png",
+            caption="../report/figure4.rst",
+            category="Figures",
+        ),
+        csv="<results>/figures/figure4.csv",
+    log:
+        "<results>/logs/figure4.log",
+    benchmark:
+        "<results>/benchmarks/figure4/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.figures.images"),
+        autoencoders=list(CONTROLLED),
+        conditions={c: player(c) for c in CONTROL["conditions"]},
+        seed=config["seed"],
+    script:
+        "../scripts/figure4.py"
+
+
 rule figure5:
     """Seesaw Figure 5: every metric against Canny drift."""
     input:

@@ -20,6 +20,50 @@ rule table2:
         "../scripts/table2.py"
 
 
+rule table3:
+    """Seesaw Table 3: samples under control, with what to compare them with."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/table3.csv",
+            caption="../report/table3.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/table3.log",
+    benchmark:
+        "<results>/benchmarks/table3/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/table3.py"
+
+
+rule table4:
+    """Seesaw Table 4: how the branches were trained."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/table4.csv",
+            caption="../report/table4.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/table4.log",
+    benchmark:
+        "<results>/benchmarks/table4/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.tables"),
+    script:
+        "../scripts/table4.py"
+
+
 rule table5:
     """Seesaw Table 5: every autoencoder by every metric, with baselines."""
     input:

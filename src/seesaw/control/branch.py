@@ -7,9 +7,11 @@ of an autoencoder, whose own drift would blur what is measured.
 """
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -145,10 +147,19 @@ class ControlNet(nn.Module):
             ValueError: a hint of another shape or dtype.
         """
         self._check_hint(hint, len(x))
+        return self.under(x, t, y, self.hint_tokens(hint))
+
+    def hint_tokens(self, hint: Tensor) -> Tensor:
+        """What the first copy gets of hints ``(N, T, D)``; the same at every time of a sample."""
+        self._check_hint(hint, len(hint))
+        return self.before(self.hint(hint))
+
+    def under(self, x: Tensor, t: Tensor, y: Tensor, tokens_of_hint: Tensor) -> Tensor:
+        """As :meth:`forward`, for hints that :meth:`hint_tokens` has seen already."""
         with torch.no_grad():
             tokens, conditioning = self.backbone.embed(x, t, y)
             tokens = self.backbone.blocks[0](tokens, conditioning)
-        state = tokens + self.before(self.hint(hint))
+        state = tokens + tokens_of_hint
         for index, block in enumerate(self.backbone.blocks[1:]):
             if index < self.depth:
                 state = self.copies[index](state, conditioning)
@@ -174,8 +185,16 @@ def state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_branch(control: ControlNet, path: str | Path) -> None:
-    """Write the branch as safetensors, with its sizes and the digest of its backbone."""
+def save_branch(
+    control: ControlNet, path: str | Path, notes: Mapping[str, Any] | None = None
+) -> None:
+    """Write the branch as safetensors, with its sizes and the digest of its backbone.
+
+    Args:
+        control: the branch on its backbone.
+        path: file to write.
+        notes: how it was trained, plain values; :func:`read_notes` gives them back.
+    """
     from safetensors.torch import save_file
 
     state = {
@@ -186,9 +205,18 @@ def save_branch(control: ControlNet, path: str | Path) -> None:
         "resolution": str(control.resolution),
         "depth": str(control.depth),
         "hint_channels": str(control.hint_channels),
+        "notes": json.dumps(dict(notes or {})),
     }
     with atomic(path) as temporary:
         save_file(state, temporary, metadata=metadata)
+
+
+def read_notes(path: str | Path) -> dict[str, Any]:
+    """What :func:`save_branch` was told about the training of a branch."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get("notes", "{}"))
 
 
 def load_branch(path: str | Path, backbone: nn.Module) -> ControlNet:

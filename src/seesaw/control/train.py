@@ -1,7 +1,9 @@
 """The loss that trains a ControlNet branch: its backbone's own, under the hint."""
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seesaw.control.branch import ControlNet
@@ -32,13 +34,56 @@ def control_loss(
         label_dropout: share of labels that become the null label.
     """
     backbone, count = control.backbone, len(latents)
-    times = backbone.draw_times(count, generator).to(latents)
-    noise = torch.randn(latents.shape, generator=generator, device=generator.device).to(latents)
-    dropped = torch.rand(count, generator=generator, device=generator.device) < label_dropout
-    labels = labels.masked_fill(dropped.to(labels.device), backbone.num_classes)
+    draws = draw(backbone, count, tuple(latents.shape[1:]), generator)
+    return loss_at(control, latents, labels, hints, draws, label_dropout=label_dropout).mean()
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides in a batch: ``times`` and ``dropped`` ``(N,)``, ``noise`` as latents."""
+
+    times: Tensor
+    noise: Tensor
+    dropped: Tensor
+
+    def part(self, rows: slice) -> "Draws":
+        """Those of some rows."""
+        return Draws(self.times[rows], self.noise[rows], self.dropped[rows])
+
+
+def draw(
+    backbone: nn.Module, count: int, shape: tuple[int, ...], generator: torch.Generator
+) -> Draws:
+    """Times as the backbone was trained with, standard normal noise, uniform numbers for labels.
+
+    Args:
+        backbone: its ``draw_times`` is asked.
+        count: images.
+        shape: of one latent.
+        generator: of everything, on its device.
+    """
+    times = backbone.draw_times(count, generator)
+    noise = torch.randn((count, *shape), generator=generator, device=generator.device)
+    return Draws(times, noise, torch.rand(count, generator=generator, device=generator.device))
+
+
+def loss_at(
+    control: ControlNet,
+    latents: Tensor,
+    labels: Tensor,
+    hints: Tensor,
+    draws: Draws,
+    *,
+    label_dropout: float = LABEL_DROPOUT,
+) -> Tensor:
+    """Loss per image ``(N,)`` at given draws; arguments as of :func:`control_loss`."""
+    backbone = control.backbone
+    times, noise = draws.times.to(latents), draws.noise.to(latents)
+    dropped = (draws.dropped < label_dropout).to(labels.device)
+    labels = labels.masked_fill(dropped, backbone.num_classes)
     x, target = on_the_path(latents, noise, times, data_at=backbone.data_at)
     predicted = control(x, times, labels, hints)
-    return velocity_loss(predicted, target, cosine=backbone.cosine_loss).mean()
+    return velocity_loss(predicted, target, cosine=backbone.cosine_loss)
 
 
 def on_the_path(

@@ -261,6 +261,64 @@ def probe_strip(
     return sheet.figure
 
 
+@styled
+def figure4(
+    images: np.ndarray,
+    hints: Mapping[str, np.ndarray],
+    runs: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    *,
+    titles: Mapping[str, str],
+    columns: int = 8,
+) -> Figure:
+    """Samples under control (Seesaw Figure 4): condition, sample, and the condition found in it.
+
+    Conditions stand side by side, with as many images each as fit into ``columns``; two rows per
+    autoencoder.
+
+    Args:
+        images: uint8 ``(n, 3, R, R)``, whose conditions were given.
+        hints: condition -> the maps given, uint8 ``(n, R, R)``.
+        runs: autoencoder -> condition -> samples, uint8 ``(n, 3, R, R)``, and the maps found in
+            them, uint8 ``(n, R, R)``.
+        titles: condition -> words above its columns.
+        columns: images of all conditions together.
+
+    Raises:
+        ValueError: no condition, no autoencoder, or arrays of another type or number.
+    """
+    if not hints or not runs:
+        raise ValueError("figure4 needs the samples of at least one autoencoder and condition")
+    check_pictures(images, "images")
+    shown = min(len(images), max(1, columns // len(hints)))
+    between, apart = 0.12, 0.06
+    room = WIDTH - LABEL_WIDTH - MARGIN - between * (len(hints) - 1)
+    size = min(0.9, room / (shown * len(hints)) - GAP)
+    row, head = size + GAP, 0.2
+    tops = [MARGIN + head + index * (2 * row + apart) for index in range(1 + len(runs))]
+    sheet = Sheet(tops[-1] + 2 * row + MARGIN)
+    for place, (condition, maps) in enumerate(hints.items()):
+        left = LABEL_WIDTH + place * (shown * row + between)
+        sheet.text(titles[condition], left + (shown * row - GAP) / 2, MARGIN)
+        colors = "gray" if condition == "canny" else "magma"
+        pairs = [("the images", images, maps)]
+        pairs += [(name, *found[condition]) for name, found in runs.items()]
+        for top, (name, pictures, found) in zip(tops, pairs, strict=True):
+            drawn = map_colors(found, colors)
+            for what, rows in (
+                (f"{condition} of {name!r}", pictures),
+                (f"maps of {name!r}", drawn),
+            ):
+                check_pictures(rows, what, len(images))
+            for column in range(shown):
+                x = left + column * row
+                sheet.image(pictures[column], x, top, size)
+                sheet.image(drawn[column], x, top + row, size)
+    _row_labels(sheet, ["image", "its condition, given"], tops[0], row)
+    for top, name in zip(tops[1:], runs, strict=True):
+        _row_labels(sheet, [f"{wrap(name, 16)}\nsample", "condition found"], top, row)
+    return sheet.figure
+
+
 def label_colors(labels: np.ndarray, palette: Sequence[Sequence[int]] | None) -> np.ndarray:
     """Labels ``(N, H, W)`` to their colours, uint8 RGB ``(N, 3, H, W)``.
 
