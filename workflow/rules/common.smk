@@ -278,8 +278,8 @@ def get_sample_features(wildcards):
 
 
 def get_references(wildcards):
-    """What gFID compares with: features of splits, files of moments."""
-    return [
+    """What gFID compares with: features of splits, files of moments. A plan may lack some."""
+    paths = [
         (
             external_weights(f"reference {name!r} of gFID", entry)
             if "weights" in entry
@@ -287,6 +287,7 @@ def get_references(wildcards):
         )
         for name, entry in REFERENCES.items()
     ]
+    return [path for path in paths if path]
 
 
 def get_network_weights(wildcards):
