@@ -313,9 +313,9 @@ def figure4(
                 x = left + column * row
                 sheet.image(pictures[column], x, top, size)
                 sheet.image(drawn[column], x, top + row, size)
-    _row_labels(sheet, ["image", "its condition, given"], tops[0], row)
+    row_labels(sheet, ["image", "its condition, given"], tops[0], row)
     for top, name in zip(tops[1:], runs, strict=True):
-        _row_labels(sheet, [f"{wrap(name, 16)}\nsample", "condition found"], top, row)
+        row_labels(sheet, [f"{wrap(name, 16)}\nsample", "condition found"], top, row)
     return sheet.figure
 
 
