@@ -278,13 +278,16 @@ def get_sample_features(wildcards):
 
 
 def get_references(wildcards):
-    """What gFID compares with: features of splits, files of moments."""
-    return [
-        external_weights(f"reference {name!r} of gFID", entry)
-        if "weights" in entry
-        else f"<results>/conditions/{name}/{player('inception')}/manifest.json"
+    """What gFID compares with: features of splits, files of moments (of those that are there)."""
+    paths = [
+        (
+            external_weights(f"reference {name!r} of gFID", entry)
+            if "weights" in entry
+            else f"<results>/conditions/{name}/{player('inception')}/manifest.json"
+        )
         for name, entry in REFERENCES.items()
     ]
+    return [path for path in paths if path]
 
 
 def get_network_weights(wildcards):
