@@ -541,7 +541,7 @@ def _controlled(job: Job, study: Study) -> tuple[float, float] | None:
     tokens, patch_channels = shape
     if backbone is None:
         size = SIZES.get(study.option("control.model", ""))
-        sizes = [(size.width, size.depth) if size else None]
+        sizes = [size and (size.width, size.depth)]
     else:
         options = {**BACKBONES[backbone["name"]].config, **backbone.get("config", {})}
         sizes = [(options["width"], options["depth"])]

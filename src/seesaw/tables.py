@@ -35,6 +35,7 @@ from seesaw.score_table import (
 )
 from seesaw.stats import Correlation, Method, correlate
 
+SHORT: Mapping[str, Method] = {"PCC": "pearson", "SRCC": "spearman"}
 CONTROL_SETTINGS = {
     "backbone": "Backbone (frozen)",
     "copied blocks": "Copied blocks",
@@ -54,7 +55,6 @@ CONTROL_SETTINGS = {
 }
 """What the protocol of a control score calls a setting -> column of Table 4."""
 
-SHORT: Mapping[str, Method] = {"PCC": "pearson", "SRCC": "spearman"}
 VARIANT = re.compile(r"(?P<interpolation>\S+) alpha=(?P<alpha>\S+) k=(?P<k>\d+) n=(?P<n>\S+)")
 
 

@@ -12,7 +12,8 @@ import torch
 
 from seesaw.diffusion.backbones import load_backbone
 from seesaw.diffusion.backbones.layers import sincos_2d
-from seesaw.diffusion.sit import SIZES, SiT, sincos_1d, time_shift_of
+from seesaw.diffusion.sit import SiT, sincos_1d
+from seesaw.diffusion.sizes import SIZES, time_shift_of
 from seesaw.diffusion.train import World, batch_normalise, load_sit, read_state, velocity_loss
 from seesaw.registry import BACKBONES
 

@@ -287,7 +287,7 @@ def test_the_loss_falls(tmp_path):
     state = segment(tmp_path / "x.pt", recipe=recipe, latents=latents, labels=np.arange(3), seed=3)
     losses = [loss for _, loss in state["losses"]]
     assert len(losses) == 3
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_rates():

@@ -130,6 +130,8 @@ def times_of(world, output, times, **options):
         "weights": None,
         "reconstructions": world / "reconstruct/manifest.json",
         "index": world / "data/index.parquet",
+        "images": world / "data/manifest.json",
+        "output_examples": output.with_suffix(".safetensors"),
         "features": world / "data-features/manifest.json",
         "sampler": SDE,
         "decode_batch_size": 7,

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_scores import NAMES, NETWORK, make_scores
+from synthetic_scores import NAMES, NETWORK, make_generation, make_scores
 
 from seesaw import tables
+from seesaw.config import load_yaml
 from seesaw.registry import LOSSES, METRICS
 from seesaw.report import benchmark_table, item_name, read_captions, write_report
 from seesaw.report.cells import best_rows, format_column, item_title, make_table
@@ -491,3 +492,42 @@ def test_report_script(run, tmp_path, monkeypatch):
     assert page.tables.keys() == run["page"].tables.keys()
     assert page.tables["Seesaw Table 5"] == run["page"].tables["Seesaw Table 5"]
     assert "libraries: numpy" in page.text
+
+
+def test_metrics_of_generation_are_listed_with_their_formulas():
+    columns = score_columns(make_generation(names={"a": "A", "b": "B"}))
+    for header in (
+        "gFID (mini-inception)", "gFID(t) (mini-inception)", "gKID [1e-3] (mini-inception)",
+        "IS (mini-inception)", "Precision [share] (mini-inception)", "Diffusion loss",
+    ):  # fmt: skip
+        assert header in columns
+    assert all(formula(column.metric) for column in columns.values())
+
+
+def test_protocol_says_how_samples_are_made():
+    way = {"mode": "ode", "steps": 8}
+    config = make_config() | {
+        "gfid": {"references": ["val"]},
+        "diffusion": {
+            "models": ["SiT-B"],
+            "train": {"steps": 400000},
+            "samplers": [{"name": "plain", **way}, {"name": "guided", **way, "guidance": 2.0}],
+        },
+    }
+    assert protocol(config)["gFID"] == (
+        "SiT-B trained for 400,000 steps; samples plain (ode, 8 steps, no guidance); guided (ode, "
+        "8 steps, guidance 2); the first of each is what a plain gFID stands for"
+    )
+    assert "gFID" not in protocol(make_config())
+
+
+@pytest.mark.parametrize("name", ["mini.yaml", "config.yaml"])
+def test_every_caption_is_sound(name):
+    root = Path(__file__).parents[2]
+    config = load_yaml(root / "config" / name)
+    paths = sorted((root / "workflow/report").glob("*.rst"))
+    captions = read_captions(paths, config)
+    for item in config["report"]["items"]:
+        assert captions[item].startswith("<p>"), item
+        assert "system-message" not in captions[item], item
+        assert "{" not in captions[item], item

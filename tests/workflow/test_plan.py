@@ -99,12 +99,12 @@ def measured(config_with, tmp_path):
         del config["autoencoders"][0]["train"]
         for block in (
             "control",
-            "diffusability",
-            "diffusion",
-            "gfid",
             "ifid",
             "neighbours",
             "probes",
+            "diffusability",
+            "diffusion",
+            "gfid",
         ):
             del config[block]
         config["report"]["items"] = ["table5"]

@@ -414,7 +414,9 @@ def row_labels(sheet: Sheet, labels: Sequence[str], top: float, row: float) -> N
     for index, label in enumerate(labels):
         words = label if "\n" in label else wrap(label, 16)
         middle = top + index * row + (row - GAP) / 2
-        sheet.text(words, LABEL_WIDTH - 0.08, middle, ha="right", va="center", fontsize=7)
+        longest = max(len(line) for line in words.split("\n"))
+        size = 7 if longest <= 15 else SMALL
+        sheet.text(words, LABEL_WIDTH - 0.08, middle, ha="right", va="center", fontsize=size)
 
 
 def _legend(

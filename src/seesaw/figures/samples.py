@@ -19,7 +19,7 @@ from seesaw.figures.images import (
     shorten,
     wrap,
 )
-from seesaw.figures.style import styled
+from seesaw.figures.style import SMALL, styled
 
 BETWEEN = 0.14
 """Space between blocks of images, inches."""
@@ -126,6 +126,8 @@ def sample_grid(
     row = size + GAP
     texts = [wrap(shorten(word, 24), max(4, int(size * 72 / 3.4))) for word in labels]
     lines = max(text.count("\n") for text in texts) + 1
+    longest = max(len(line) for text in texts for line in text.split("\n"))
+    font = min(SMALL, max(4.0, (size + GAP) * 72 / (0.68 * longest)))
     head = 0.2 + LINE * lines + 0.04
     sheet = Sheet(head + 2 * MARGIN + (1 + len(names)) * row + 0.06)
     top = MARGIN + head
@@ -134,7 +136,7 @@ def sample_grid(
         sheet.text(way, left + (n * row - GAP) / 2, MARGIN, fontsize=7)
         for column, text in enumerate(texts):
             x = left + column * row
-            sheet.text(text, x + size / 2, top - 0.04, va="bottom", color="0.35")
+            sheet.text(text, x + size / 2, top - 0.04, va="bottom", color="0.35", fontsize=font)
             sheet.image(images[column], x, top, size)
             for index, name in enumerate(names):
                 if name in found:
