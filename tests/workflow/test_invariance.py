@@ -21,7 +21,7 @@ def other(smoke, tmp_path_factory):
     config["networks"].pop("depth")
     for left_out in ("depth", "dino"):  # to save time
         config["metrics"].remove(left_out)
-    config["probes"]["conditions"] = ["canny"]
+    config["probes"]["conditions"] = config["control"]["conditions"] = ["canny"]
     config["neighbours"]["parts"] = 3
     for entry in config["autoencoders"]:
         del entry["train"]
@@ -42,6 +42,7 @@ def other(smoke, tmp_path_factory):
             "score_diffusability": 17,
             "sample_images": 29,
             "score_gfid_times": 21,
+            "sample_control": 11,
         }.items()
     ]
     table = folder / "results/tables/scores.csv"

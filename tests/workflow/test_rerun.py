@@ -15,7 +15,8 @@ NAMES = [entry["name"] for entry in CONFIG["autoencoders"]]
 ITEMS = CONFIG["report"]["items"]
 PROBED = CONFIG["probes"]["conditions"]
 FROM_SCORES = [item for item in ITEMS if item in (
-    "table2", "table5", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
+    "table2", "table3", "table4",
+    "table5", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
     "figure2", "figure3", "figure5", "figure6", "figure7", "figure8", "figure9",
 )]  # fmt: skip
 MODELS, SAMPLERS = CONFIG["diffusion"]["models"], CONFIG["diffusion"]["samplers"]
@@ -39,6 +40,24 @@ def training(name):
     return [("train_diffusion", f"{name}, {m}, {step}") for m in MODELS for step in SEGMENTS]
 
 
+CONTROLLED, CONDITIONS = CONFIG["control"]["autoencoders"], CONFIG["control"]["conditions"]
+
+
+def controlling(name, conditions=CONDITIONS):
+    """Jobs behind the training of an autoencoder's SiT, and behind its conditions."""
+    for condition in conditions:
+        source, network = f"{name}@control@{condition}", CONFIG["networks"][condition]["network"]
+        yield "train_control", f"{name}, {condition}"
+        yield "sample_control", f"{name}, {condition}"
+        yield "extract_conditions", f"{source}, {network}"
+        yield "extract_conditions", f"{source}, mini-inception"
+        yield "extract_conditions", f"{name}@{MODELS[0]}@{SAMPLERS[0]['name']}, {network}"
+        yield "score_control", f"{name}, {condition}"
+
+
+FIGURE4 = [("figure4", "")] if "figure4" in ITEMS else []
+
+
 def test_nothing_to_do(smoke):
     assert plan(SMOKE) == []
 
@@ -57,7 +76,11 @@ def test_the_plan_of_a_fresh_world_is_complete(smoke, config_with, tmp_path):
         "reconstruct_images": n,
         "extract_conditions": (n + 1) * len(networks - {"lpips-alex-random"})
         + len(PROBED)
-        + n * len(MODELS) * len(SAMPLERS),
+        + n * len(MODELS) * len(SAMPLERS)
+        + 3 * len(CONTROLLED) * len(CONDITIONS),
+        **dict.fromkeys(
+            ("train_control", "sample_control", "score_control"), len(CONTROLLED) * len(CONDITIONS)
+        ),
         "train_diffusion": n * len(MODELS) * len(SEGMENTS),
         "sample_images": n * len(MODELS) * len(SAMPLERS),
         "score_gfid": n * len(MODELS) * len(SAMPLERS),
@@ -86,7 +109,9 @@ def test_a_touched_script_or_a_checkout_reruns_nothing(smoke):
 
 
 def test_threads_and_batch_sizes_rerun_nothing(smoke):
-    rules = ("reconstruct_images", "score_ifid", "sample_images", "score_gfid_times")
+    rules = (
+        "reconstruct_images", "score_ifid", "sample_images", "score_gfid_times", "sample_control",
+    )  # fmt: skip
     assert plan(SMOKE, "--set-resources", *(f"{rule}:batch_size=7" for rule in rules)) == []
 
 
@@ -149,7 +174,14 @@ def test_times_rerun_the_scores_that_start_from_them(smoke, config_with):
 def test_the_recipe_reruns_training_and_all_behind_it(smoke, config_with):
     path = config_with(lambda c: c["diffusion"]["train"].update(lr=2.0e-3))
     jobs = [job for name in NAMES for job in (*training(name), *generating(name))]
-    assert plan(path) == sorted([*jobs, *PRESENTED])
+    jobs += [job for name in CONTROLLED for job in controlling(name)]
+    assert plan(path) == sorted([*jobs, *FIGURE4, *PRESENTED])
+
+
+def test_a_branch_reruns_its_samples_and_their_scores(smoke, config_with):
+    path = config_with(lambda c: c["control"]["train"].update(lr=2.0e-3))
+    jobs = [job for name in CONTROLLED for job in controlling(name) if "SiT" not in job[1]]
+    assert plan(path) == sorted([*jobs, *FIGURE4, *PRESENTED])
 
 
 BUMP = """
@@ -187,6 +219,8 @@ def test_a_bumped_detector_reruns_its_conditions_and_their_metrics(smoke):
             *(("score_metric", f"{name}, canny") for name in NAMES),
             *(("train_probe", name) for name in NAMES),
             ("probe_strip", ""),
+            *(job for name in CONTROLLED for job in controlling(name, ["canny"])),
+            *FIGURE4,
             *(("gallery", name) for name in NAMES),
             *PRESENTED,
         ]
