@@ -12,6 +12,7 @@ rule pack_images:
     conda:
         "../../envs/tables.yaml"
     threads: 8
+    priority: 10  # it wants several cores at once; later it would wait until all are free
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=600,
