@@ -23,6 +23,8 @@ from seesaw.registry import (
 )
 
 Config = Mapping[str, Any]
+PUBLISHED_BACKBONES = ("lightningdit-xl/1", "ditdh-xl")
+"""Those whose time grids and latent statistics :mod:`seesaw.control.frozen` knows."""
 
 
 def load_yaml(path: str | Path) -> Any:
@@ -54,7 +56,10 @@ def resolve_autoencoders(
         if isinstance(item, Mapping):
             entries.append(dict(item))
         elif item in registry:
-            entries.append({"name": item, **registry[item]})
+            entry = {"name": item, **registry[item]}
+            if entry.get("duplicate_of") not in items:
+                entry.pop("duplicate_of", None)  # without its original it counts itself
+            entries.append(entry)
         else:
             raise ValueError(f"config, autoencoders: {unknown('autoencoder', item, registry)}")
     return entries
@@ -386,6 +391,12 @@ def _check_control(config: Config) -> None:
             raise ValueError(f"config, control.autoencoders: {unknown('autoencoder', name, pool)}")
         if backbone is not None:
             _known(BACKBONES, backbone["name"], f"control.autoencoders.{name}.backbone")
+            if backbone["name"] not in PUBLISHED_BACKBONES:
+                raise ValueError(
+                    f"config, control.autoencoders.{name}.backbone: {backbone['name']!r} cannot be "
+                    f"controlled from its file; these can: {', '.join(PUBLISHED_BACKBONES)}, and a "
+                    "SiT that the block 'diffusion' trains"
+                )
         else:
             _check_controlled_sit(config, name)
         shape = pool[name].get("latent_shape")

@@ -16,6 +16,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+WAITING_SECONDS = 60.0
 _held: list[int] = []
 
 
@@ -65,7 +66,8 @@ def claim_device(gpu: int) -> str:
 def _hold(gpu: int) -> tuple[list[str], str]:
     """Devices of this job, and words for where they come from."""
     folder = Path(tempfile.gettempdir()) / f"seesaw-gpus-{os.getuid()}"
-    if not any(name in os.environ for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS")):
+    granted = any(name in os.environ for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS"))
+    if not granted and ("SLURM_JOB_ID" not in os.environ or "CUDA_VISIBLE_DEVICES" in os.environ):
         return lease(visible_devices(), gpu, folder), "leased"
     job = os.environ.get("SLURM_JOB_ID", "of unknown number")
     given = visible_devices() if "CUDA_VISIBLE_DEVICES" in os.environ else []
@@ -109,11 +111,20 @@ def lease(devices: Sequence[str], count: int, folder: Path) -> list[str]:
             f"--resources gpu={len(devices)}"
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    asked = said = time.monotonic()
     while True:
         held = _try_lease(devices, count, folder)
         if held:
             _held.extend(held.values())
             return list(held)
+        if time.monotonic() - said >= WAITING_SECONDS:
+            said = time.monotonic()
+            logger.info(
+                "waiting for %d of the devices %s, which other jobs hold, since %.0f s",
+                count,
+                ", ".join(devices),
+                said - asked,
+            )
         time.sleep(POLL_SECONDS)
 
 

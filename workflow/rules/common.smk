@@ -44,17 +44,19 @@ except ValueError as error:
     raise WorkflowError(str(error))
 
 AUTOENCODERS = {entry["name"]: entry for entry in config["autoencoders"]}
+# Weights that repeat another entry's are measured, but nothing is trained on them unless asked for.
+DISTINCT = [name for name, entry in AUTOENCODERS.items() if "duplicate_of" not in entry]
 PLAYERS = {player["network"]: player for player in config["networks"].values()}
 EVALUATION = config["data"]["evaluation"]
 REFERENCE = config["data"]["reference"]
 # The split that probes learn from; condition maps of it are made only where there are probes.
 PROBES = config.get("probes", {"conditions": []})
-PROBED = PROBES.get("autoencoders", list(AUTOENCODERS) if "probes" in config else [])
+PROBED = PROBES.get("autoencoders", DISTINCT if "probes" in config else [])
 
 # Diffusion models: one per autoencoder and size, trained in segments, sampled in several ways. The
 # first size and sampler are those that plain "gFID" stands for.
 DIFFUSION = config.get("diffusion", {})
-DIFFUSED = DIFFUSION.get("autoencoders", list(AUTOENCODERS) if DIFFUSION else [])
+DIFFUSED = DIFFUSION.get("autoencoders", DISTINCT if DIFFUSION else [])
 MODELS = DIFFUSION.get("models", [])
 SEGMENTS = segment_ends(DIFFUSION)
 SAMPLERS = {s["name"]: {k: v for k, v in s.items() if k != "name"} for s in samplers_of(config)}

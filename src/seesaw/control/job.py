@@ -28,6 +28,7 @@ from seesaw.diffusion.sample import labels_for
 from seesaw.diffusion.train import write_state
 from seesaw.files import sha256_of
 from seesaw.progress import progress
+from seesaw.registry import STAGES
 from seesaw.shards import Shards, require_same_ids
 
 BETAS = (0.9, 0.999)
@@ -149,7 +150,8 @@ def train_control(
         ValueError: parts that do not fit each other, or a loss that is not finite.
     """
     if torch.device(device).type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True  # as the diffusion models are trained
+        # as the diffusion models are trained
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     autoencoder = load_autoencoder(family, weights, config, device=device)
     frozen = load_frozen(**backbone, device=device)
     frozen.check_fit(autoencoder)
@@ -158,9 +160,10 @@ def train_control(
     require_same_ids(pictures, conditions)
     hints = HintMaps(conditions)
     options = ControlRecipe(**recipe)
-    latents = TrainingLatents(autoencoder, pictures, posterior=posterior)
+    latents = TrainingLatents(autoencoder, pictures, posterior=posterior, device=device)
     control = new_branch(frozen, hints.resolution, depth=depth, seed=seed)
     inputs = [state_sha256(autoencoder), sha256_of(images), sha256_of(maps), posterior]
+    inputs.append(STAGES["control"])
     losses = train_branch(
         control=control,
         frozen=frozen,

@@ -15,6 +15,7 @@ from seesaw.diffusion.sizes import PUBLISHED_DIMENSIONS, time_shift_of
 from seesaw.diffusion.train import SINGLE, Recipe, World, train_segment
 from seesaw.files import sha256_of
 from seesaw.log import configure_logging, log_file
+from seesaw.registry import STAGES
 from seesaw.shards import Shards
 
 
@@ -117,7 +118,7 @@ def run_segment(
         start=start,
         output=output,
         data=json.dumps(
-            [family, dict(config), posterior]
+            [STAGES["diffusion"], family, dict(config), posterior]
             + [sha256_of(file) if file else None for file in (weights, images, index)],
             sort_keys=True,
             default=str,

@@ -195,12 +195,26 @@ def labels_for(model: SiT, index: str | Path) -> Tensor:
     """Labels of the evaluation images, int64 ``(n,)``.
 
     Raises:
-        ValueError: a label that the model was not trained on.
+        ValueError: a label that the model was not trained on, or no labels for a model that was
+            trained with them.
     """
     labels, classes = read_labels(index)
+    if classes == 0 and model.num_classes:
+        raise ValueError(
+            f"no image of {index} has a label, but the model was trained on {model.num_classes} "
+            "classes; sort the evaluation images into the class folders of the training split"
+        )
     if classes > model.num_classes:
         raise ValueError(
             f"{index} has labels up to {classes - 1}, the model was trained on "
             f"{model.num_classes} classes; evaluate on images of the training split's classes"
+        )
+    if classes < model.num_classes:
+        logger.warning(
+            "%s has %d classes, the model was trained on %d: labels are positions of class folders,"
+            " so both splits must have the same folders",
+            index,
+            classes,
+            model.num_classes,
         )
     return torch.from_numpy(np.where(labels == classes, model.num_classes, labels))

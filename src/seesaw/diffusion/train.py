@@ -2,10 +2,10 @@
 
 Recipe of the iFID paper's code (tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID bac6ede,
 ``train.py``): AdamW, constant rate, linear path, velocity loss, uniform times and then the shift,
-label dropout, latents normalised by the batch's own statistics, exponential moving average. Two
-differences, for short runs: the average warms up, and the latents' running statistics are copied
-into it, not averaged (an average of 0.9999 would still hold 61% of the initial weights after 5,000
-steps).
+label dropout, latents normalised by the batch's own statistics, exponential moving average. The
+recipe differs in two things, for short runs: the average warms up, and the latents' running
+statistics are copied into it, not averaged (an average of 0.9999 would still hold 61% of the
+initial weights after 5,000 steps).
 
 All randomness of a step follows from (seed, step), so a segment that was killed and resumed, or a
 run cut into other segments, ends with the same weights; and so do several processes, each with its
