@@ -1,7 +1,7 @@
 """Figures of the generating half: what is drawn is what was measured."""
 
 import json
-from functools import cache
+from functools import cache, partial
 
 import matplotlib as mpl
 import numpy as np
@@ -255,8 +255,8 @@ def denoiser():
     labels = {f"i{k}": k % 2 for k in range(12)}
     sampler = Sampler(mode="sde", steps=4)
     return Denoiser(
-        model=model, autoencoder=Half(), network=None, labels=labels, sampler=sampler, seed=3,
-        device="cpu",
+        model=model, decode=partial(decode_batch, Half()), extract=None, labels=labels,
+        sampler=sampler, seed=3, device="cpu",
     )  # fmt: skip
 
 
