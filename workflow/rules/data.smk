@@ -9,10 +9,10 @@ rule pack_images:
         "<results>/logs/pack_images/{split}.log",
     benchmark:
         "<results>/benchmarks/pack_images/{split}.tsv"
+    priority: 10  # it wants several cores at once; later it would wait until all are free
     conda:
         "../../envs/tables.yaml"
     threads: 8
-    priority: 10  # it wants several cores at once; later it would wait until all are free
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=600,
