@@ -305,8 +305,8 @@ def get_sample_features(wildcards):
 
 def get_control_version(wildcards):
     backbone = CONTROLLED[wildcards.autoencoder]
-    more = [BACKBONES[backbone["name"]].version] if backbone else []
-    return "/".join([get_family_version("control")(wildcards), *more])
+    version = get_family_version("control")(wildcards)
+    return f"{version}/{BACKBONES[backbone['name']].version}" if backbone else version
 
 
 def get_backbone(wildcards):
