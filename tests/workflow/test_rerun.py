@@ -15,9 +15,9 @@ NAMES = [entry["name"] for entry in CONFIG["autoencoders"]]
 ITEMS = CONFIG["report"]["items"]
 PROBED = CONFIG["probes"]["conditions"]
 FROM_SCORES = [item for item in ITEMS if item in (
-    "table2", "table3", "table4",
-    "table5", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
-    "figure2", "figure3", "figure5", "figure6", "figure7", "figure8", "figure9",
+    "table1", "table2", "table3", "table4", "table5", "generation", "ifid_table1", "ifid_table2",
+    "ifid_table3", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
+    "gfid_t", "ifid_figure1", "figure1", "figure2", "figure3", "figure5", "figure6", "figure7", "figure8", "figure9",
 )]  # fmt: skip
 MODELS, SAMPLERS = CONFIG["diffusion"]["models"], CONFIG["diffusion"]["samplers"]
 SEGMENTS = [f"{step:07d}" for step in segment_ends(CONFIG["diffusion"])]
@@ -56,6 +56,8 @@ def controlling(name, conditions=CONDITIONS):
 
 
 FIGURE4 = [("figure4", "")] if "figure4" in ITEMS else []
+SAMPLE_GRID = [("sample_grid", "")] if "sample_grid" in ITEMS else []
+DENOISED = [("ifid_figure2", "")] if "ifid_figure2" in ITEMS else []
 
 
 def test_nothing_to_do(smoke):
@@ -153,6 +155,8 @@ def test_a_new_autoencoder_runs_its_own_chain_only(smoke, config_with):
         ("gallery", "newcomer"),
         ("ifid_figure5", ""),
         ("autoencoder_grid", ""),
+        *SAMPLE_GRID,
+        *DENOISED,
     ]
     assert plan(config_with(add)) == sorted([*chain, *PRESENTED])
 
@@ -161,21 +165,22 @@ def test_a_sampler_reruns_its_samples_and_their_scores(smoke, config_with):
     guided = SAMPLERS[1:]
     path = config_with(lambda c: c["diffusion"]["samplers"][1].update(guidance=3.0))
     assert plan(path) == sorted(
-        [*(job for n in NAMES for job in generating(n, guided)), *PRESENTED]
+        [*(job for n in NAMES for job in generating(n, guided)), *SAMPLE_GRID, *PRESENTED]
     )
 
 
 def test_times_rerun_the_scores_that_start_from_them(smoke, config_with):
     path = config_with(lambda c: c["gfid"].update(times=[0, 0.5]))
     times = [("score_gfid_times", f"{name}, {model}") for name in NAMES for model in MODELS]
-    assert plan(path) == sorted([*times, *PRESENTED])
+    assert plan(path) == sorted([*times, *DENOISED, *PRESENTED])
 
 
 def test_the_recipe_reruns_training_and_all_behind_it(smoke, config_with):
     path = config_with(lambda c: c["diffusion"]["train"].update(lr=2.0e-3))
     jobs = [job for name in NAMES for job in (*training(name), *generating(name))]
     jobs += [job for name in CONTROLLED for job in controlling(name)]
-    assert plan(path) == sorted([*jobs, *FIGURE4, *PRESENTED])
+    shown = [*FIGURE4, *SAMPLE_GRID, *DENOISED, *PRESENTED]
+    assert plan(path) == sorted([*jobs, *shown])
 
 
 def test_a_branch_reruns_its_samples_and_their_scores(smoke, config_with):
