@@ -17,7 +17,8 @@ PROBED = CONFIG["probes"]["conditions"]
 FROM_SCORES = [item for item in ITEMS if item in (
     "table1", "table2", "table3", "table4", "table5", "generation", "ifid_table1", "ifid_table2",
     "ifid_table3", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
-    "gfid_t", "ifid_figure1", "figure1", "figure2", "figure3", "figure5", "figure6", "figure7", "figure8", "figure9",
+    "gfid_t", "ifid_figure1", "figure1", "figure2", "figure3", "figure5", "figure6", "figure7",
+    "figure8", "figure9",
 )]  # fmt: skip
 MODELS, SAMPLERS = CONFIG["diffusion"]["models"], CONFIG["diffusion"]["samplers"]
 SEGMENTS = [f"{step:07d}" for step in segment_ends(CONFIG["diffusion"])]
