@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seesaw.config import controlled_of, ifid_variants, samplers_of, segment_ends
-from seesaw.diffusion.sizes import SIZES
+from seesaw.diffusion.sizes import PUBLISHED_DIMENSIONS, SIZES, time_shift_of
 from seesaw.registry import BACKBONES, METRICS, NETWORKS, unknown
 
 DEVICE = "H100"
@@ -519,9 +519,15 @@ def _sample_images(job: Job, study: Study) -> Cost:
 
 
 def _score_gfid_times(job: Job, study: Study) -> Cost:
-    """Denoising from each time takes its share of the steps; only scores are kept."""
+    """Denoising from each time takes the steps of the shifted grid below it; scores are kept."""
     times, count = study.option("gfid.times", []), study.evaluation
-    evaluations = _evaluations(samplers_of(study.config)[0]) * sum(times)
+    shape = latent_shape(study.autoencoder(job.wildcards["autoencoder"]))
+    if shape is None:
+        return Cost()
+    dimensions = study.option("diffusion.train.time_shift_dimensions", PUBLISHED_DIMENSIONS)
+    shift = time_shift_of(shape, dimensions)
+    share = sum(t / (shift - (shift - 1) * t) for t in times)
+    evaluations = _evaluations(samplers_of(study.config)[0]) * share
     drawn = _sample(job, study, count, evaluations)
     if drawn.hours is None or count is None:
         return Cost()

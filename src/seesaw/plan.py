@@ -18,7 +18,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seesaw.config import load_yaml, resolve_autoencoders
+from seesaw.config import controlled_of, gfid_references, load_yaml, resolve_autoencoders
 from seesaw.costs import ASSUMPTIONS, COSTS, DEVICE, Job, Study, cost
 from seesaw.external import absent_images, absent_loader, absent_weights
 
@@ -146,6 +146,14 @@ def absent_lines(study: Study) -> list[str]:
     images = [absent_images(split, config["data"]["splits"][split]) for split in sorted(splits)]
     files = [absent_weights(f"autoencoder {entry['name']!r}", entry) for entry in pool]
     files += [absent_weights(f"network {player['network']!r}", player) for player in players]
+    rules = {job.rule for job in study.jobs}
+    if "score_gfid" in rules:
+        references = gfid_references(config)
+        files += [absent_weights(f"reference {r['name']!r} of gFID", r) for r in references]
+    if "train_control" in rules:
+        backbones = [(name, b) for name, b in controlled_of(config) if b and name in named]
+        parts = [(name, part) for name, b in backbones for part in (b, b["latents"])]
+        files += [absent_weights(f"the backbone of {name!r}", part) for name, part in parts]
     loaders = [absent_loader(entry) for entry in pool]
     missing = {
         "folders of images": [a for a in images if a],

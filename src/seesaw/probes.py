@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seesaw.autoencoders.base import load_autoencoder
+from seesaw.batching import Batched
 from seesaw.files import write_tensors
 from seesaw.metrics import Reading, shuffled_partners
 from seesaw.metrics.pairs import equal_batches
@@ -201,7 +203,8 @@ class TrainingSet:
         device: str,
         in_memory: int = IN_MEMORY_BYTES,
     ) -> None:
-        self.autoencoder, self.images, self.device = autoencoder, images, device
+        self.images, self.device = images, device
+        self._encoded = Batched(partial(encode_batch, autoencoder), "encoding")
         self.ids, self.in_memory = list(ids), in_memory
         self.latent_shape = tuple(autoencoder.latent_shape)
         self._latents: np.ndarray | None = None
@@ -275,8 +278,7 @@ class TrainingSet:
         parts = []
         for start in range(0, len(rows), BLOCK):
             names = [self.ids[row] for row in rows[start : start + BLOCK]]
-            latents = encode_batch(
-                self.autoencoder,
+            latents = self._encoded(
                 _filled(images[start : start + BLOCK]),
                 names + names[-1:] * (BLOCK - len(names)),
                 posterior="mean",

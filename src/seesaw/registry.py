@@ -510,8 +510,10 @@ STAGES: Mapping[str, str] = {
     "diffusion": "1",
     "samples": "1",
     "gfid": "1",
+    "gfid-times": "1",
     "probes": "1",
     "diffusability": "1",
     "control": "1",
+    "control-samples": "1",
 }
 """Stage -> version of its own code (loops, storage, randomness), apart from what it plugs in."""

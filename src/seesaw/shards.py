@@ -10,6 +10,7 @@ beside their manifest. Nothing in a manifest depends on when or on which machine
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ import numpy as np
 from seesaw.files import read_json, sha256_of, write_json, write_tensors
 
 FORMAT = 1
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,14 +109,25 @@ class ShardWriter:
         manifest: path of the manifest to make.
         shard_size: images per shard.
         meta: what the reader should know about the set; may be filled until the exit.
+        resume: for sets that take hours, a digest of all that their arrays depend on
+            (:func:`seesaw.files.digest_of`). Whole shards that a killed writer with the same digest
+            left are then kept, see :attr:`done`.
     """
 
-    def __init__(self, manifest: str | Path, *, shard_size: int, meta: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        manifest: str | Path,
+        *,
+        shard_size: int,
+        meta: dict[str, Any],
+        resume: str | None = None,
+    ) -> None:
         if shard_size < 1:
             raise ValueError(f"shard_size must be at least 1, got {shard_size}")
         self.manifest = Path(manifest)
         self.shard_size = shard_size
         self.meta = meta
+        self.resume = resume
         self._seen: set[str] = set()
         self._ids: list[str] = []
         self._parts: list[dict[str, np.ndarray]] = []
@@ -123,6 +137,8 @@ class ShardWriter:
     def __enter__(self) -> "ShardWriter":
         self.manifest.parent.mkdir(parents=True, exist_ok=True)
         self.manifest.unlink(missing_ok=True)
+        if not (self.resume and self._adopt()):
+            self._unfinished.unlink(missing_ok=True)  # its shards are about to be overwritten
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -132,6 +148,32 @@ class ShardWriter:
             if self._fields is None:
                 raise ValueError(f"{self.manifest}: no image was written")
             write_manifest(self.manifest, self._shards, self._fields, self.meta)
+            self._unfinished.unlink(missing_ok=True)
+
+    @property
+    def done(self) -> int:
+        """How many images are in whole shards, kept ones included."""
+        return sum(shard["n"] for shard in self._shards)
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.manifest.with_name("unfinished.json")
+
+    def _adopt(self) -> bool:
+        """Take over the shards that a killed writer left; whether there were any."""
+        if not self._unfinished.is_file():
+            return False
+        left, folder = read_json(self._unfinished), self.manifest.parent
+        files = [(folder / shard["file"], shard["sha256"]) for shard in left["shards"]]
+        if left["resume"] != self.resume:
+            return False
+        if not all(file.is_file() and sha256_of(file) == sha for file, sha in files):
+            return False
+        self._shards, self._fields = left["shards"], left["fields"]
+        for file, _ in files:
+            self._seen.update(_ids_of(file))
+        logger.info("%s: going on after %d images", self.manifest.parent, self.done)
+        return True
 
     def add(self, ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
         """Append a batch: ``ids`` and arrays ``(len(ids), ...)``, the same fields every time.
@@ -169,6 +211,31 @@ class ShardWriter:
         )
         self._ids = self._ids[n:]
         self._parts = [{field: array[n:].copy() for field, array in joined.items()}]
+        if self.resume:
+            left = {"resume": self.resume, "fields": self._fields, "shards": self._shards}
+            write_json(self._unfinished, left)
+
+
+def _ids_of(file: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as shard:
+        return json.loads(shard.metadata()["ids"])
+
+
+def batches_in_shards(
+    n: int, shard_size: int, batch_size: int, *, start: int = 0
+) -> list[tuple[int, int]]:
+    """(first, end) of batches of ``n`` images that end with each shard, from image ``start`` on.
+
+    With ``start`` at the beginning of a shard they are those of a run from 0, so that a run that
+    goes on there computes the same.
+    """
+    return [
+        (at, min(at + batch_size, shard + shard_size, n))
+        for shard in range(start, n, shard_size)
+        for at in range(shard, min(shard + shard_size, n), batch_size)
+    ]
 
 
 class Shards:

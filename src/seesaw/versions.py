@@ -44,9 +44,11 @@ STAGE_MODULES = {
     "diffusion": "seesaw.diffusion.job",
     "samples": "seesaw.diffusion.sample",
     "gfid": "seesaw.gfid",
+    "gfid-times": "seesaw.gfid_times",
     "probes": "seesaw.probes",
     "diffusability": "seesaw.diffusability.score",
-    "control": "seesaw.control.sample",
+    "control": "seesaw.control.job",
+    "control-samples": "seesaw.control.sample",
 }
 RECORD = Path("tests/reference/versions.json")
 

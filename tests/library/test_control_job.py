@@ -331,7 +331,13 @@ def test_train_sample_score_from_end_to_end(name, world, tmp_path):
         kept = {key: value for key, value in options.items() if key not in drop}
         path = tmp_path / folder / "manifest.json"
         sample_control(
-            branch=output, output=path, count=count, batch_size=batch_size, shard_size=5, **kept
+            branch=output,
+            output=path,
+            count=count,
+            batch_size=batch_size,
+            shard_size=5,
+            version="1",
+            **kept,
         )
         return Shards(path)
 
@@ -373,7 +379,15 @@ def test_the_hint_changes_the_sample(world, tmp_path):
             del options[key]
         path = tmp_path / str(index) / "manifest.json"
         branch = tmp_path / "branch.safetensors"
-        sample_control(branch=branch, output=path, count=4, batch_size=4, shard_size=5, **options)
+        sample_control(
+            branch=branch,
+            output=path,
+            count=4,
+            batch_size=4,
+            shard_size=5,
+            version="1",
+            **options,
+        )
         found.append(Shards(path).load("images").astype(int))
     assert abs(found[0] - found[1]).max() > 5
 

@@ -16,7 +16,7 @@ from seesaw.diffusion.samplers import Sampler
 from seesaw.diffusion.sit import SiT
 from seesaw.figures.generation import figure1, gfid_t, ifid_figure1, ranked
 from seesaw.figures.samples import class_words, ifid_figure2, read_denoised, sample_grid
-from seesaw.gfid import EXAMPLES, Denoiser
+from seesaw.gfid_times import EXAMPLES, Denoiser
 from seesaw.reconstruct import decode_batch
 from seesaw.score_table import values
 from seesaw.shards import Shards, ShardWriter

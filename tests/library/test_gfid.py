@@ -5,15 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from tiny_autoencoder import CLASSES, Tiny, write_images
 
-from seesaw import gfid
+from seesaw import gfid, gfid_times
 from seesaw.diffusion.sample import sample_images, sample_latents
 from seesaw.diffusion.samplers import Sampler
 from seesaw.diffusion.sit import SiT
 from seesaw.diffusion.train import velocity_loss, write_state
-from seesaw.gfid import Denoiser, read_moments, score_gfid, score_gfid_times, shuffled
-from seesaw.metrics.frechet import frechet_distance, statistics
+from seesaw.gfid import read_moments, score_gfid, shuffled
+from seesaw.gfid_times import Denoiser, score_gfid_times
+from seesaw.metrics.frechet import frechet_distance, statistics, statistics_of
 from seesaw.metrics.generation import inception_score, precision_recall
 from seesaw.metrics.kid import squared_mmd
 from seesaw.reconstruct import decode_batch, reconstruct_images
@@ -61,7 +63,10 @@ class Means:
 
 @pytest.fixture(autouse=True)
 def _network(monkeypatch):
-    monkeypatch.setattr(gfid, "load_network", lambda name, weights, device: Means(weights, device))
+    for module in (gfid, gfid_times):
+        monkeypatch.setattr(
+            module, "load_network", lambda name, weights, device: Means(weights, device)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +119,7 @@ def draw(world, output, sampler=SDE, batch_size=11, seed=0):
         output=output / "manifest.json",
         batch_size=batch_size,
         shard_size=16,
+        version="1",
         seed=seed,
         device="cpu",
     )
@@ -208,7 +214,9 @@ def test_gfid_at_time_1_is_that_of_the_samples(world, tmp_path, mode):
     found = draw(world, tmp_path / mode, sampler)
     features = extract(tmp_path / mode / "manifest.json", tmp_path / f"{mode}-f/manifest.json")
     source = Shards(world / "reconstruct/manifest.json")
-    moments = denoiser(world, sampler).moments(source, 1.0, 7, 9).statistics()
+    kept = tmp_path / "kept/manifest.json"
+    denoiser(world, sampler).write_features(kept, source, 1.0, 7, 9, resume="x")
+    moments = statistics_of(Shards(kept))
     expected = statistics(Shards(features).load("features"))
     np.testing.assert_allclose(moments.mean, expected.mean, rtol=1e-4)
     real = statistics(Shards(world / "data-features/manifest.json").load("features"))
@@ -244,11 +252,50 @@ def test_a_batch_that_does_not_fit_is_halved_and_that_is_recorded(world, tmp_pat
             raise MemoryError("no room")
         return real(model, labels, ids, *args, **options)
 
-    monkeypatch.setattr(gfid, "sample_latents", narrow)
+    monkeypatch.setattr(gfid_times, "sample_latents", narrow)
     halved, provenance = times_of(world, tmp_path / "b.json", [0.3])
     assert provenance["fitted_batch_size"] == {"denoising": 4}
     variant = "SiT-Ti t=0.3"
     assert halved[variant]["value"] == pytest.approx(whole[variant]["value"], rel=1e-4)
+
+
+class Stop(BaseException):
+    """As final as a signal."""
+
+
+def stop_after(count, real):
+    """``real``, which can be called ``count`` times, and a list of the ids of its calls."""
+    calls = []
+
+    def function(*args, **options):
+        if len(calls) == count:
+            raise Stop
+        calls.append(args)
+        return real(*args, **options)
+
+    return function, calls
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_times_go_on_where_they_were_cut_off(world, tmp_path, monkeypatch, count):
+    """40 images in shards of 16: 3, 3 and 2 batches for each time, and the examples."""
+    times, output = [0.2, 0.5], tmp_path / "cut.json"
+    whole, _ = times_of(world, tmp_path / "whole.json", times)
+    assert not (tmp_path / "whole.unfinished").exists()
+    real = gfid_times.sample_latents
+    stopping, _ = stop_after(count, real)
+    monkeypatch.setattr(gfid_times, "sample_latents", stopping)
+    with pytest.raises(Stop):
+        times_of(world, output, times)
+    assert not output.exists()
+    counting, calls = stop_after(1000, real)
+    monkeypatch.setattr(gfid_times, "sample_latents", counting)
+    found, _ = times_of(world, output, times)
+    assert len(calls) == {2: 16, 4: 13, 8: 8}[count] + 3
+    assert found == whole
+    cut, uncut = (load_file(tmp_path / f"{name}.safetensors") for name in ("cut", "whole"))
+    assert all((cut[field] == uncut[field]).all() for field in uncut)
+    assert not (tmp_path / "cut.unfinished").exists()
 
 
 @pytest.mark.parametrize("shifted", [True, False])
@@ -321,6 +368,25 @@ def test_sampling_goes_on_with_smaller_batches(world, samples, tmp_path, monkeyp
     assert found.meta["fitted_batch_size"] == {"sampling": 3}
     difference = found.load("images").astype(int) - samples[0].load("images")
     assert abs(difference).max() <= 1
+
+
+def test_sampling_goes_on_where_it_was_cut_off(world, samples, tmp_path, monkeypatch):
+    """40 images in shards of 16, batches of 11: a cut in the third keeps the first shard."""
+    import seesaw.diffusion.sample as module
+
+    real = module.sample_latents
+    for other, todo in (({}, 3), ({"seed": 1}, 5)):
+        folder = tmp_path / f"cut{todo}"
+        monkeypatch.setattr(module, "sample_latents", stop_after(3, real)[0])
+        with pytest.raises(Stop):
+            draw(world, folder, **other)
+        assert not (folder / "manifest.json").exists()
+        counting, calls = stop_after(1000, real)
+        monkeypatch.setattr(module, "sample_latents", counting)
+        found = draw(world, folder)
+        assert len(calls) == todo
+        assert found.shards == samples[0].shards  # digests of the bytes
+        assert not (folder / "unfinished.json").exists()
 
 
 # -------------------------------------------------------------------------------- scores of samples

@@ -109,4 +109,12 @@ def test_the_plan_says_what_is_absent():
         "  1 loaders: far",
     ]
     assert absent_lines(Study(config, JOBS[1:2])) == []
+    config["gfid"] = {"references": ["val", {"name": "adm", "weights": "adm.npz"}]}
+    backbone = {"name": "ditdh-xl", "weights": "dit.pt", "latents": {"weights": "stat.pt"}}
+    config["control"] = {"autoencoders": [{"name": "far", "backbone": backbone}, "near"]}
+    jobs = [job, Job("score_gfid", {}), Job("train_control", {"autoencoder": "far"})]
+    assert absent_lines(Study(config, jobs))[1:] == [
+        "  4 weights files: far.pt, adm.npz, dit.pt and 1 more",
+        "  1 loaders: far",
+    ]
     assert isinstance(absent_loader(entry), Absent)

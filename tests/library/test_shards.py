@@ -19,7 +19,14 @@ from seesaw.files import (
     write_parquet,
     write_tensors,
 )
-from seesaw.shards import Shards, ShardWriter, describe, require_same_ids, write_manifest
+from seesaw.shards import (
+    Shards,
+    ShardWriter,
+    batches_in_shards,
+    describe,
+    require_same_ids,
+    write_manifest,
+)
 
 
 def make(folder, n=10, shard_size=4, batch=3, offset=0, meta=None):
@@ -152,6 +159,58 @@ def test_a_set_that_is_half_rewritten_is_not_taken_for_whole(tmp_path):
     assert (tmp_path / "shard-00000.safetensors").stat().st_size == sizes[0]
     with pytest.raises(FileNotFoundError):
         Shards(path)
+
+
+def write_some(path, stop, resume="a", n=10, shard_size=4):
+    """Rows of :func:`make`, one at a time; cut off before row ``stop``."""
+    writer = ShardWriter(path, shard_size=shard_size, meta={}, resume=resume)
+    with writer:
+        first = writer.done
+        for i in range(first, n):
+            if i == stop:
+                raise RuntimeError("stop")
+            writer.add([f"im{i:03d}"], {"score": np.array([i / 7], np.float32)})
+    return first
+
+
+@pytest.mark.parametrize(("stop", "kept"), [(0, 0), (3, 0), (4, 4), (7, 4), (9, 8)])
+def test_a_set_that_was_cut_off_goes_on_after_its_last_whole_shard(tmp_path, stop, kept):
+    write_some(tmp_path / "whole/manifest.json", None)
+    path = tmp_path / "cut/manifest.json"
+    with pytest.raises(RuntimeError, match="stop"):
+        write_some(path, stop)
+    assert not path.exists()
+    assert write_some(path, None) == kept
+    assert names(path.parent) == names(tmp_path / "whole")
+    for name in names(path.parent):
+        assert (path.parent / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_shards_that_another_run_left_are_not_gone_on_with(tmp_path):
+    path = tmp_path / "manifest.json"
+
+    def cut(resume="a"):
+        with pytest.raises(RuntimeError, match="stop"):
+            write_some(path, 9, resume)
+
+    cut("b")
+    assert write_some(path, None) == 0
+    cut()
+    (tmp_path / "shard-00001.safetensors").write_bytes(b"other")
+    assert write_some(path, None) == 0
+    cut()
+    with pytest.raises(RuntimeError, match="stop"):
+        write_some(path, 2, "b")  # and this one leaves nothing to go on with
+    assert write_some(path, None) == 0
+    cut()
+    make(tmp_path)
+    assert names(tmp_path) == ["manifest.json", *(f"shard-0000{i}.safetensors" for i in range(3))]
+
+
+def test_batches_that_end_with_each_shard():
+    assert batches_in_shards(10, 4, 3) == [(0, 3), (3, 4), (4, 7), (7, 8), (8, 10)]
+    assert batches_in_shards(10, 4, 3, start=8) == [(8, 10)]
+    assert batches_in_shards(10, 4, 3, start=10) == []
 
 
 def test_stale_shards_and_leftovers_of_killed_jobs_go(tmp_path):

@@ -303,10 +303,13 @@ def get_sample_features(wildcards):
     return f"<results>/conditions/{source}/{player('inception')}/manifest.json"
 
 
-def get_control_version(wildcards):
-    backbone = CONTROLLED[wildcards.autoencoder]
-    version = get_family_version("control")(wildcards)
-    return f"{version}/{BACKBONES[backbone['name']].version}" if backbone else version
+def get_control_version(stage):
+    def version(wildcards):
+        backbone = CONTROLLED[wildcards.autoencoder]
+        own = get_family_version(stage)(wildcards)
+        return f"{own}/{BACKBONES[backbone['name']].version}" if backbone else own
+
+    return version
 
 
 def get_backbone(wildcards):

@@ -20,7 +20,7 @@ rule train_control:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=2880,
     params:
-        version=get_control_version,
+        version=get_control_version("control"),
         model=get_model,
         backbone=get_backbone_options,
         posterior=config["reconstruct"]["posterior"],
@@ -55,7 +55,7 @@ rule sample_control:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=4320,
     params:
-        version=get_control_version,
+        version=get_control_version("control-samples"),
         model=get_model,
         backbone=get_backbone_options,
         chosen=CONTROL_IMAGES,

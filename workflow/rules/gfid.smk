@@ -54,7 +54,7 @@ rule score_gfid_times:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=4320,
     params:
-        version=get_family_version("gfid"),
+        version=get_family_version("gfid-times"),
         model=get_model,
         times=config.get("gfid", {}).get("times"),
         sampler=SAMPLERS.get(PLAIN[1]),

@@ -26,6 +26,7 @@ if __name__ == "__main__":
         output=snakemake.output.manifest,
         batch_size=snakemake.resources.batch_size,
         shard_size=params.shard_size,
+        version=params.version,
         seed=params.seed,
         device=device,
     )

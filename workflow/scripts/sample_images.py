@@ -20,6 +20,7 @@ if __name__ == "__main__":
         output=snakemake.output.manifest,
         batch_size=snakemake.resources.batch_size,
         shard_size=snakemake.params.shard_size,
+        version=snakemake.params.version,
         seed=snakemake.params.seed,
         device=device,
     )

@@ -1,4 +1,4 @@
-"""Rule score_gfid_times: see seesaw.gfid.score_gfid_times."""
+"""Rule score_gfid_times: see seesaw.gfid_times.score_gfid_times."""
 
 from seesaw.device import claim_device
 from seesaw.log import configure_logging
@@ -8,7 +8,7 @@ if __name__ == "__main__":
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.diffusion.samplers import Sampler
-    from seesaw.gfid import score_gfid_times
+    from seesaw.gfid_times import score_gfid_times
     from seesaw.results import provenance
 
     score_gfid_times(

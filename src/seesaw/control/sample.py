@@ -7,6 +7,7 @@ the hint alone.
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ import torch
 from torch import Tensor
 
 from seesaw.autoencoders.base import load_autoencoder
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.control.branch import ControlNet, load_branch
 from seesaw.control.frozen import FrozenModel, load_frozen
 from seesaw.control.job import to_hints
 from seesaw.diffusion.sample import labels_for, sample_latents
-from seesaw.files import sha256_of
+from seesaw.files import digest_of, sha256_of
 from seesaw.progress import progress
 from seesaw.reconstruct import decode_batch
 from seesaw.seeds import seed_for
-from seesaw.shards import Shards, ShardWriter
+from seesaw.shards import Shards, ShardWriter, batches_in_shards
 
 logger = logging.getLogger(__name__)
 
@@ -78,10 +80,14 @@ def sample_control(
     output: str | Path,
     batch_size: int,
     shard_size: int,
+    version: str,
     seed: int,
     device: str,
 ) -> None:
     """Write a sample for each chosen evaluation image: shards with the field ``images`` (uint8).
+
+    A run that was killed goes on after its last whole shard. Batches that do not fit into memory
+    are halved; the manifest's ``meta`` then says so (``fitted_batch_size``).
 
     Args:
         branch: file of the trained branch.
@@ -96,6 +102,7 @@ def sample_control(
         output: manifest to write.
         batch_size: images at a time.
         shard_size: images per shard.
+        version: of the code that samples; shards of another one are not gone on with.
         seed: the config's seed.
         device: torch device.
 
@@ -111,14 +118,27 @@ def sample_control(
     conditions, ids = Shards(maps), choose_images(every, count, seed)
     sampler = {**vars(frozen.sampler), "interval": list(frozen.sampler.interval)}
     meta = {"sampler": sampler, "seed": seed, "branch_sha256": sha256_of(branch)}
+    files = [path and sha256_of(path) for path in (weights, maps, index, backbone.get("latents"))]
+    options = {k: v for k, v in backbone.items() if k not in ("weights", "latents")}
+    depends = [meta, version, family, dict(config), options, files, shard_size, ids]
+    writer = ShardWriter(output, shard_size=shard_size, meta=meta, resume=digest_of(depends))
+
+    def sample_under(some: Sequence[str]) -> Tensor:
+        labels = torch.tensor([label_of[image_id] for image_id in some], device=device)
+        hints = to_hints(conditions.take(some, ["map"])["map"], device)
+        return sample_latents_under(control, frozen, labels, hints, some, seed=seed)
+
+    draw = Batched(sample_under, "sampling")
+    decode = Batched(partial(decode_batch, autoencoder, what="sample"), "decoding")
     begin = time.monotonic()
-    starts = range(0, len(ids), batch_size)
-    with torch.inference_mode(), ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
-        for at in progress(starts, total=len(starts), what=f"{len(ids)} samples", unit="batche"):
-            some = ids[at : at + batch_size]
-            labels = torch.tensor([label_of[image_id] for image_id in some], device=device)
-            hints = to_hints(conditions.take(some, ["map"])["map"], device)
-            latents = sample_latents_under(control, frozen, labels, hints, some, seed=seed)
-            pixels, clipped = decode_batch(autoencoder, latents, some, "sample")
+    with torch.inference_mode(), writer:
+        first = writer.done
+        batches = batches_in_shards(len(ids), shard_size, batch_size, start=first)
+        what = f"{len(ids) - first} samples"
+        for at, end in progress(batches, total=len(batches), what=what, unit="batche"):
+            some = ids[at:end]
+            pixels, clipped = decode(draw(some), some)
             writer.add(some, {"images": pixels, "clipped": clipped})
-    logger.info("%.1f samples/s on %s", len(ids) / (time.monotonic() - begin), device)
+        meta.update(fitted_sizes(draw, decode))
+    rate = (len(ids) - first) / (time.monotonic() - begin)
+    logger.info("%.1f samples/s on %s", rate, device)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from seesaw.batching import Batched
 from seesaw.metrics.pairs import require_finite
 
 
@@ -90,6 +91,7 @@ class Loss:
         self.context = context
         self.undefined: dict[str, str] = {}
         self._values: dict[str, list[np.ndarray]] = {}
+        self.measured = Batched(self.measure, f"measuring {type(self).__name__}")
 
     def variants(self) -> Sequence[str]:
         """Names of all variants, ``""`` (the loss itself) first."""
@@ -125,7 +127,7 @@ class Loss:
         """
         if not self.exists:
             return
-        for variant, values in self.measure(ids, images, latents).items():
+        for variant, values in self.measured(ids, images, latents).items():
             column = values.double().cpu().numpy()
             require_finite(ids, column, f"{type(self).__name__} {variant}".strip())
             self._values.setdefault(variant, []).append(column)

@@ -176,8 +176,12 @@ class MixtureLoss(Loss):
                 f"diffusability.components is {count}, more than the {len(self._ids)} training "
                 "images; lower it, or raise train_images"
             )
-        rows = torch.cat(self._rows).to(self.context.device)
-        self._rows = []
+        rows = torch.empty((len(self._ids), self._rows[0].shape[1]), device=self.context.device)
+        filled = 0
+        while self._rows:  # one copy in memory, not two
+            part = self._rows.pop(0)
+            rows[filled : filled + len(part)] = part
+            filled += len(part)
         self.whitening = fit_whitening(rows, options["pca"])
         white = torch.cat([self.whitening(part) for part in rows.split(WIDE_CHUNK)])
         order = sorted(

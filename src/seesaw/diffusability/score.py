@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seesaw.autoencoders.base import load_autoencoder
+from seesaw.batching import Batched, fitted_sizes
 from seesaw.diffusability import Context, Loss
 from seesaw.networks import load_network
 from seesaw.progress import progress
@@ -124,19 +126,24 @@ def score_diffusability(
     ]
     for score in scores:
         logger.info("%s %s %s: %s", autoencoder, score.metric, score.variant, score.value)
-    write_scores(output_scores, autoencoder=autoencoder, scores=scores, provenance=provenance)
+    fitted = fitted_sizes(*(loss.measured for loss in losses.values()))
+    write_scores(
+        output_scores,
+        autoencoder=autoencoder,
+        scores=scores,
+        provenance={**provenance, **fitted},
+    )
 
 
 def fit_losses(losses: Sequence[Loss], context: Context, train: Shards, *, posterior: str) -> None:
     """Show the losses their training images, with latents made in batches of a fixed size."""
     count, seed, device = context.options["train_images"], context.seed, context.device
+    encode = Batched(partial(encode_batch, context.autoencoder), "encoding")
     ids = subset(train.ids, count, seed, "diffusability fit")
     for part in parts_of(ids, FIT_BATCH, f"fitting on {len(ids)} images"):
         full = [*part, *[part[-1]] * (FIT_BATCH - len(part))]
         pixels = train.take(full, ["images"])["images"]
-        latents = encode_batch(
-            context.autoencoder, pixels, full, posterior=posterior, seed=seed, device=device
-        )
+        latents = encode(pixels, full, posterior=posterior, seed=seed, device=device)
         for loss in losses:
             loss.fit(part, to_pixels(pixels, device)[: len(part)], latents[: len(part)])
     for loss in losses:

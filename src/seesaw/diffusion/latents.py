@@ -52,6 +52,7 @@ class TrainingLatents:
         self.shape = tuple(autoencoder.latent_shape)
         size = len(images) * math.prod(self.shape) * 4 * (2 if self.sampled else 1)
         keeps = size <= in_memory and (not self.sampled or _has_posterior(autoencoder))
+        self._encode = Batched(self._encode_some, "encoding")
         self._kept = self._encode_all() if keeps else None
         if self._kept is None:
             logger.info("%.1f GB of latents: encoded step by step", size / 1e9)
@@ -91,13 +92,15 @@ class TrainingLatents:
         if self._kept is None:
             ids = [self.images.ids[row] for row in rows]
             pixels = torch.from_numpy(self.images.take(ids, ["images"])["images"])
-            drawn = noise if self.sampled else None
-            return encode_uint8(self.autoencoder, pixels.to(self.device), drawn)
+            return self._encode(pixels, *([noise] if self.sampled else []))
         index = torch.as_tensor(np.asarray(rows), device=self.device)
         mean, log_variance = (None if p is None else p[index] for p in self._kept)
         if log_variance is None:
             return mean
         return mean + (0.5 * log_variance).exp() * noise
+
+    def _encode_some(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+        return encode_uint8(self.autoencoder, pixels.to(self.device), noise)
 
 
 def _has_posterior(autoencoder: object) -> bool:

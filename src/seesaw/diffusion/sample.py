@@ -23,11 +23,11 @@ from seesaw.diffusion.latents import read_labels
 from seesaw.diffusion.samplers import Sampler, sample
 from seesaw.diffusion.sit import SiT
 from seesaw.diffusion.train import load_sit
-from seesaw.files import sha256_of
+from seesaw.files import digest_of, sha256_of
 from seesaw.progress import progress
 from seesaw.reconstruct import decode_batch
 from seesaw.seeds import generator_for
-from seesaw.shards import Shards, ShardWriter
+from seesaw.shards import Shards, ShardWriter, batches_in_shards
 
 THREADS = 8
 
@@ -146,13 +146,14 @@ def sample_images(
     output: str | Path,
     batch_size: int,
     shard_size: int,
+    version: str,
     seed: int,
     device: str,
 ) -> None:
     """Write a sample for each evaluation image: shards with the field ``images`` (uint8).
 
-    Batches that do not fit into memory are halved; the manifest's ``meta`` then says so
-    (``fitted_batch_size``).
+    A run that was killed goes on after its last whole shard. Batches that do not fit into memory
+    are halved; the manifest's ``meta`` then says so (``fitted_batch_size``).
 
     Args:
         checkpoint: state of the trained SiT.
@@ -165,6 +166,7 @@ def sample_images(
         output: manifest to write.
         batch_size: images at a time.
         shard_size: images per shard.
+        version: of the code that samples; shards of another one are not gone on with.
         seed: the config's seed.
         device: torch device.
     """
@@ -179,16 +181,21 @@ def sample_images(
     }
     draw = Batched(partial(sample_latents, model, sampler=sampler, seed=seed), "sampling")
     decode = Batched(partial(decode_batch, autoencoder, what="sample"), "decoding")
+    files = [path and sha256_of(path) for path in (weights, index)]
+    depends = [meta, version, family, dict(config), files, shard_size, ids]
+    writer = ShardWriter(output, shard_size=shard_size, meta=meta, resume=digest_of(depends))
     begin = time.monotonic()
-    starts = range(0, len(ids), batch_size)
-    with torch.inference_mode(), ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
-        for at in progress(starts, total=len(starts), what=f"{len(ids)} samples", unit="batche"):
-            some = ids[at : at + batch_size]
-            y = labels[at : at + batch_size].to(device)
-            pixels, clipped = decode(draw(y, some), some)
+    with torch.inference_mode(), writer:
+        first = writer.done
+        batches = batches_in_shards(len(ids), shard_size, batch_size, start=first)
+        what = f"{len(ids) - first} samples"
+        for at, end in progress(batches, total=len(batches), what=what, unit="batche"):
+            some = ids[at:end]
+            pixels, clipped = decode(draw(labels[at:end].to(device), some), some)
             writer.add(some, {"images": pixels, "clipped": clipped})
         meta.update(fitted_sizes(draw, decode))
-    logger.info("%.1f samples/s on %s", len(ids) / (time.monotonic() - begin), device)
+    rate = (len(ids) - first) / (time.monotonic() - begin)
+    logger.info("%.1f samples/s on %s", rate, device)
 
 
 def labels_for(model: SiT, index: str | Path) -> Tensor:

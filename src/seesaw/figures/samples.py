@@ -150,7 +150,7 @@ def sample_grid(
 def read_denoised(
     paths: Mapping[str, str | Path],
 ) -> tuple[np.ndarray, dict[str, np.ndarray], list[str], list[float]]:
-    """Read what :meth:`seesaw.gfid.Denoiser.write_examples` wrote for every autoencoder.
+    """Read what :meth:`seesaw.gfid_times.Denoiser.write_examples` wrote for every autoencoder.
 
     Returns:
         The images, the denoised ones per autoencoder, ids and times that all files share.
