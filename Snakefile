@@ -10,12 +10,6 @@ pathvars:
     results="results",
 
 
-# For each finished job Snakemake's limit of jobs per second leaves a timer behind that wakes the
-# scheduler once a second for ever: after 200 jobs it took 40% of a core. One machine needs no limit.
-if workflow.local_exec and workflow.scheduling_settings:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
-
 # A --configfile stands for the whole config, it is not laid over the papers'.
 if "data" not in config:
 
