@@ -454,6 +454,18 @@ def segment_ends(diffusion: Mapping[str, Any]) -> list[int]:
     return [*range(segment, steps, segment), steps]
 
 
+def segment_recipe(diffusion: Mapping[str, Any]) -> dict[str, Any]:
+    """What a segment of the training depends on.
+
+    The number of steps is only part of it where the learning rate decays towards the last one: else
+    a longer training goes on from the segments that are there.
+    """
+    recipe = dict(diffusion.get("train", {}))
+    if recipe.get("decay", "none") == "none":
+        recipe.pop("steps", None)
+    return recipe
+
+
 def samplers_of(config: Config) -> list[Mapping[str, Any]]:
     """Named ways to sample; the first is the one that plain gFID stands for."""
     return list(config.get("diffusion", {}).get("samplers", []))

@@ -145,6 +145,7 @@ def table3(scores: pd.DataFrame) -> pd.DataFrame:
     for _, run in runs.iterrows():
         found = scores[scores["autoencoder"] == run["autoencoder"]]
         of = {(row.metric, row.variant): row.value for row in found.itertuples()}
+        whole = found[(found["metric"] == run["condition"]) & (found["variant"] == "")]["n"]
         condition, features = run["condition"], _network(found, "control-fid", run["condition"])
         rows.append(
             {
@@ -161,7 +162,8 @@ def table3(scores: pd.DataFrame) -> pd.DataFrame:
                 "L1 of an all-zero map": of.get(("control-l1", f"{condition} zero")),
                 "L1 without control": of.get(("control-l1", f"{condition} uncontrolled")),
                 "L1 of reconstructions": of.get((condition, "")),
-                "n images": int(run["n"]),
+                "n samples": int(run["n"]),
+                "n reconstructions": int(whole.iloc[0]) if len(whole) else 0,
             }
         )
     return pd.DataFrame(rows)

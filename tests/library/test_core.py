@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from seesaw import progress as progress_module
+from seesaw.config import segment_recipe
 from seesaw.files import write_json
 from seesaw.metrics.collect import collect_scores
 from seesaw.progress import progress
@@ -171,3 +172,11 @@ def test_broken_json_names_the_file(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ValueError, match="a.json is not valid JSON.*rerun"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_longer_training_goes_on_unless_its_rate_decays():
+    train = {"steps": 100, "batch_size": 8}
+    assert segment_recipe({"train": train}) == {"batch_size": 8}
+    assert segment_recipe({"train": {**train, "decay": "none"}}) == {"batch_size": 8, "decay": "none"}
+    assert segment_recipe({"train": {**train, "decay": "cosine"}})["steps"] == 100
+    assert segment_recipe({}) == {}

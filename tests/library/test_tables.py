@@ -386,7 +386,10 @@ class TestControl:
         assert table["L1 of an all-zero map"].tolist() == [1.3, 0.3, 0.3]
         assert np.isnan(table["L1 without control"][0])
         assert table["L1 without control"].tolist()[1:] == [0.4, 0.4]
-        assert set(table["n images"]) == {500}
+        assert set(table["n samples"]) == {500}
+        counts = controlled[controlled["variant"] == ""].set_index(["autoencoder", "metric"])["n"]
+        whole = [counts[name, m] for name, m in zip(names, ["canny", "depth", "canny"], strict=True)]
+        assert table["n reconstructions"].tolist() == whole
         drift = [
             values(controlled, metric)[name]
             for name, metric in zip(names, ["canny", "depth", "canny"], strict=True)

@@ -18,6 +18,7 @@ from seesaw.config import (
     sampler_like,
     samplers_of,
     segment_ends,
+    segment_recipe,
 )
 from seesaw.external import absent_images, absent_loader, absent_weights, stop_words
 from seesaw.registry import (

@@ -22,7 +22,7 @@ rule train_diffusion:
         model=get_model,
         patch_size=get_patch_size,
         posterior=config["reconstruct"]["posterior"],
-        recipe=DIFFUSION.get("train"),
+        recipe=segment_recipe(DIFFUSION),
         time_shift_dimensions=DIFFUSION.get("time_shift_dimensions", 4096),
         seed=config["seed"],
     script:

@@ -18,7 +18,7 @@ if __name__ == "__main__":
         "size": wildcards.model,
         "patch_size": snakemake.params.patch_size,
         "posterior": snakemake.params.posterior,
-        "recipe": snakemake.params.recipe,
+        "recipe": {"steps": int(wildcards.step), **snakemake.params.recipe},
         "time_shift_dimensions": snakemake.params.time_shift_dimensions,
         "stop": int(wildcards.step),
         "start": snakemake.input.start or None,
