@@ -177,6 +177,7 @@ def test_broken_json_names_the_file(tmp_path):
 def test_a_longer_training_goes_on_unless_its_rate_decays():
     train = {"steps": 100, "batch_size": 8}
     assert segment_recipe({"train": train}) == {"batch_size": 8}
-    assert segment_recipe({"train": {**train, "decay": "none"}}) == {"batch_size": 8, "decay": "none"}
+    constant = {**train, "decay": "none"}
+    assert segment_recipe({"train": constant}) == {"batch_size": 8, "decay": "none"}
     assert segment_recipe({"train": {**train, "decay": "cosine"}})["steps"] == 100
     assert segment_recipe({}) == {}

@@ -388,7 +388,8 @@ class TestControl:
         assert table["L1 without control"].tolist()[1:] == [0.4, 0.4]
         assert set(table["n samples"]) == {500}
         counts = controlled[controlled["variant"] == ""].set_index(["autoencoder", "metric"])["n"]
-        whole = [counts[name, m] for name, m in zip(names, ["canny", "depth", "canny"], strict=True)]
+        pairs = zip(names, ["canny", "depth", "canny"], strict=True)
+        whole = [counts[pair] for pair in pairs]
         assert table["n reconstructions"].tolist() == whole
         drift = [
             values(controlled, metric)[name]
