@@ -73,9 +73,15 @@ def compare_dependent(
 
     def found(t: float | None, p: float | None, *words: str) -> Comparison:
         return Comparison(
-            first=a, second=b, between=c, n=n, t=t, p=p, method=method,
+            first=a,
+            second=b,
+            between=c,
+            n=n,
+            t=t,
+            p=p,
+            method=method,
             note="; ".join([*words, *notes]),
-        )  # fmt: skip
+        )
 
     if n < 4:
         a = b = c = None
