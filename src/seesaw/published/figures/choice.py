@@ -1,0 +1,311 @@
+"""What a choice by one metric costs in another: the seesaw itself, and regret."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from seesaw.figures.generation import draw_ranks, ranked, selected
+from seesaw.figures.scatter import marker_style
+from seesaw.figures.style import FULL_WIDTH, SMALL, group_styles, new_figure, short, styled
+from seesaw.published import benchmark, scores, subsets
+from seesaw.published.figures.words import Drawn, listed, power, strength
+from seesaw.score_table import CONDITIONS, describe, label, measured, pool, values, worse
+
+SELECTORS = ("gfid", "ifid", "rfid", "psnr", "ssim", "lpips",
+             *(metric for metric in CONDITIONS if metric != "spatial"))  # fmt: skip
+"""Metrics to choose by. Spatial drift, a mean of three of them, is what is lost."""
+
+OTHER_INK = "0.72"
+
+
+def losses(scores: pd.DataFrame, metric: str) -> pd.Series:
+    """How much worse than the best each autoencoder is, in the metric's unit; 0 is the best."""
+    bad = worse(scores, metric).dropna()
+    return bad - bad.min()
+
+
+@styled
+def seesaw(seed: int = 0) -> Drawn:
+    """The gFID-best against the drift-best autoencoder, over the six rows with a published gFID.
+
+    Left: ranks by gFID and by spatial drift, joined. Right: for gFID and every condition, where
+    each autoencoder stands between the best (0) and the worst (1) of the six.
+
+    Args:
+        seed: not used: with six points permutations are enumerated; the figures are called alike.
+
+    Returns:
+        The figure; a row per metric and autoencoder: value, loss to the best and its share of the
+        range, with rank by gFID and by drift; the caption.
+    """
+    styles = group_styles(scores())
+    six = by_family(subsets(scores())["rows with gFID"])
+    frame = ranked(six, "gfid", "spatial")
+    chosen = selected(frame)
+    metrics = measured(six, ("gfid", *CONDITIONS))
+    points = pd.concat([standings(six, metric) for metric in metrics], ignore_index=True)
+    points["selected_by"] = points["autoencoder"].map(
+        dict(zip(reversed(chosen), ("spatial", "gfid")))
+    )
+    figure = new_figure(FULL_WIDTH, 2.3)
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
+    draw_ranks(left, six, frame, styles, chosen)
+    _draw_standings(right, six, points, styles, chosen)
+    figure.supxlabel(
+        f"gFID selects {chosen[0]}, spatial drift selects {chosen[1]} (bold). "
+        "Right: 0 is the best of the six, 1 the worst.",
+        fontsize=SMALL,
+    )
+    return figure, points, seesaw_caption(six, frame, chosen)
+
+
+def by_family(scores: pd.DataFrame) -> pd.DataFrame:
+    """The same scores, autoencoders called as their groups, where no two share a group."""
+    if pool(scores)["group"].duplicated().any():
+        return scores
+    return scores.assign(autoencoder=scores["group"])
+
+
+def standings(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Value, loss to the best and share of the range per autoencoder; 0 is the best, 1 the worst."""
+    lost = losses(scores, metric)
+    return pd.DataFrame(
+        {
+            "metric": metric,
+            "autoencoder": lost.index,
+            "group": pool(scores)["group"].loc[lost.index].to_numpy(),
+            "value": values(scores, metric).loc[lost.index].to_numpy(),
+            "lost": lost.to_numpy(),
+            "share_of_range": (lost / lost.max()).to_numpy(),
+        }
+    )
+
+
+def _draw_standings(
+    axis: Axes,
+    scores: pd.DataFrame,
+    points: pd.DataFrame,
+    styles: Mapping[str, tuple[str, str]],
+    chosen: Sequence[str],
+) -> None:
+    """A line per metric from best to worst; the two chosen ones in full, the others faint."""
+    metrics = list(dict.fromkeys(points["metric"]))
+    for row in points.itertuples():
+        style = marker_style(styles[row.group])
+        if row.autoencoder not in chosen:
+            style |= {"alpha": 0.4, "zorder": 2}
+        else:
+            style |= {"markersize": 1.35 * style["markersize"], "zorder": 3}
+        axis.plot(row.share_of_range, metrics.index(row.metric), **style)
+    axis.set_yticks(range(len(metrics)), [label(metric) for metric in metrics])
+    axis.set(xlim=(-0.05, 1.05), ylim=(len(metrics) - 0.5, -0.6))
+    axis.axhline(0.5, color="0.6", linewidth=0.7)
+    axis.set_xlabel("(value \N{MINUS SIGN} best) / (worst \N{MINUS SIGN} best)  (better: left)")
+    axis.set_title(f"n = {points['autoencoder'].nunique()} autoencoders", loc="left")
+    axis.grid(visible=False, axis="x")
+
+
+def seesaw_caption(scores: pd.DataFrame, frame: pd.DataFrame, chosen: Sequence[str]) -> str:
+    """Who is chosen, what each choice costs, and how little six points say of the correlation."""
+    gfid, drift = (frame.set_index("autoencoder")[side] for side in ("x", "y"))
+    first, second = chosen
+    places = frame.set_index("autoencoder")
+    worst = [
+        label(metric)
+        for metric in measured(scores, CONDITIONS)
+        if losses(scores, metric).idxmax() == first
+    ]
+    more = 100 * (drift[first] / drift[second] - 1)
+    found, n = frame.attrs["correlation"], len(frame)
+    return (
+        f"Choosing among the {n} autoencoders with a published gFID. By gFID one takes {first} "
+        f"(gFID {gfid[first]:.2f}), whose spatial drift of {drift[first]:.4f} is {more:.0f}% above "
+        f"that of {second} and which is the worst of the {n} in {len(worst)} of "
+        f"{len(measured(scores, CONDITIONS))} conditions; by drift one takes {second} "
+        f"({drift[second]:.4f}), whose gFID of {gfid[second]:.2f} is {gfid[second] - gfid[first]:.2f} "
+        f"higher, rank {places.loc[second, 'x_rank']} of {n}. The ranks have {strength(found)}; "
+        f"{power(n)}: two choices that differ are a fact of these {n}, a law about gFID and drift "
+        "they are not."
+    )
+
+
+@styled
+def regret(seed: int = 0) -> Drawn:
+    """What is lost by choosing the autoencoder by each metric: gFID, and spatial drift.
+
+    Three pools: Seesaw's rows with gFID; the autoencoders in both Seesaw's Table 5 and the iFID
+    benchmark (gFID of SiT-XL without guidance); all of Table 5 without duplicates, and within each
+    family of three or more. A grey bar is the range when any one autoencoder is left out, a dashed
+    line what a blind pick loses on average.
+
+    Args:
+        seed: not used: nothing is drawn; the figures are called alike.
+
+    Returns:
+        The figure; a row per pool, target and metric; the caption.
+    """
+    whole = scores()
+    styles = group_styles(whole)
+    six, joined = subsets(whole)["rows with gFID"], joined_scores()
+    once = subsets(whole)["duplicates removed"]
+    panels = [
+        ("rows with gFID", six, "gfid", "gFID lost"),
+        ("rows with gFID", six, "spatial", "Spatial drift lost"),
+        ("in both papers", joined, "gfid", "gFID lost\n(SiT-XL, no guidance)"),
+        ("in both papers", joined, "spatial", "Spatial drift lost"),
+        ("duplicates removed", once, "spatial", "Spatial drift lost"),
+    ]
+    points = [regrets(pool_of, target).assign(pool=name) for name, pool_of, target, _ in panels]
+    families = within_families(once)
+    figure = new_figure(FULL_WIDTH, 3.1)
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for axis, found, (_, _, _, words) in zip(axes, points, panels, strict=True):
+        _draw_regret(axis, found, styles)
+        axis.set_xlabel(f"{words}\n(better: left)")
+    for row in families.itertuples():
+        style = marker_style(styles[row.group]) | {"markersize": 2.6, "alpha": 0.7, "zorder": 2}
+        axes[-1].plot(row.lost, SELECTORS.index(row.metric) + 0.32, **style)
+    for axis, found, words in zip(axes, points, TITLES, strict=True):
+        axis.set_title(f"{words}\nn = {found['n'].max()}", loc="left")
+    axes[0].set_yticks(range(len(SELECTORS)), [label(metric) for metric in SELECTORS])
+    axes[0].set_ylim(len(SELECTORS) - 0.4, -0.6)
+    axes[0].set_ylabel("chosen by")
+    shown = pd.concat([*points, families])["group"]
+    _draw_looks(figure, [group for group in styles if group in set(shown)], styles)
+    table = pd.concat([*points, families], ignore_index=True)
+    return figure, table, regret_caption(points, families)
+
+
+TITLES = (
+    "Seesaw, with gFID", "Seesaw, with gFID", "in both papers", "in both papers",
+    "Seesaw, distinct",
+)  # fmt: skip
+
+
+def joined_scores() -> pd.DataFrame:
+    """Autoencoders of Table 5 that the iFID benchmark has too, with its gFID (SiT-XL) and iFID."""
+    table, other = scores(), benchmark().set_index("autoencoder")
+    table = table[table["autoencoder"].isin(other.index) & (table["metric"] != "gfid")]
+    rows = []
+    for name, block in table.groupby("autoencoder", sort=False):
+        first = block.iloc[0].to_dict()
+        for metric, column in (("gfid", "gfid_xl_no_cfg"), ("ifid", "ifid")):
+            about = {"metric": metric, "value": other.loc[name, column], "unit": "1",
+                     "higher_is_better": False, "network": "", "variant": ""}  # fmt: skip
+            rows.append(first | about)
+    return pd.concat([pd.DataFrame(rows), table], ignore_index=True)
+
+
+def regrets(scores: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Per metric: who is chosen by it, and what that loses in ``target``.
+
+    Returns:
+        Columns ``target``, ``metric``, ``autoencoder`` (chosen), ``group``, ``lost``, ``low`` and
+        ``high`` (range with any one autoencoder left out), ``blind`` (mean over all), ``worst``,
+        ``n``. Metrics without values have no row.
+    """
+    frame = pd.DataFrame({"target": worse(scores, target)}).dropna()
+    groups, rows = pool(scores)["group"], []
+    for metric in measured(scores, SELECTORS):
+        by = worse(scores, metric).reindex(frame.index).dropna()
+        if len(by) < len(frame):
+            continue
+        lost = frame["target"] - frame["target"].min()
+        without = [lost_by(by.drop(name), frame["target"].drop(name)) for name in by.index]
+        rows.append(
+            {
+                "target": target, "metric": metric, "autoencoder": by.idxmin(),
+                "group": groups[by.idxmin()], "lost": lost[by.idxmin()], "low": min(without),
+                "high": max(without), "blind": lost.mean(), "worst": lost.max(), "n": len(by),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def lost_by(by: pd.Series, target: pd.Series) -> float:
+    """What the one with the smallest ``by`` loses in ``target``, of which less is better."""
+    return float(target[by.idxmin()] - target.min())
+
+
+def within_families(scores: pd.DataFrame, at_least: int = 3) -> pd.DataFrame:
+    """Spatial drift lost by choosing among one group's own variants."""
+    found = []
+    for group, names in pool(scores).groupby("group", sort=False).groups.items():
+        if len(names) >= at_least:
+            own = regrets(scores[scores["autoencoder"].isin(names)], "spatial")
+            found.append(own.assign(pool=f"within {group}"))
+    return pd.concat(found, ignore_index=True)
+
+
+def _draw_regret(
+    axis: Axes, found: pd.DataFrame, styles: Mapping[str, tuple[str, str]]
+) -> None:
+    for row in found.itertuples():
+        y = SELECTORS.index(row.metric)
+        axis.plot([row.low, row.high], [y, y], color=OTHER_INK, linewidth=3, zorder=1,
+                  solid_capstyle="butt")  # fmt: skip
+        axis.plot(row.lost, y, **marker_style(styles[row.group]), zorder=3)
+    for metric in SELECTORS:
+        if metric not in set(found["metric"]):
+            axis.text(0.5, SELECTORS.index(metric), "not published", fontsize=SMALL - 1,
+                      color="0.5", ha="center", va="center",
+                      transform=axis.get_yaxis_transform())  # fmt: skip
+    axis.axvline(found["blind"].iloc[0], color="0.35", linewidth=0.7, linestyle=(0, (4, 3)))
+    right = max(found["worst"].iloc[0], found["high"].max())
+    axis.set_xlim(-0.07 * right, 1.07 * right)
+    axis.locator_params(axis="x", nbins=3)
+
+
+def _draw_looks(
+    figure: "Figure", groups: Iterable[str], styles: Mapping[str, tuple[str, str]]
+) -> None:
+    """A key of families, of the bar and of the dashed line."""
+    handles = [Line2D([], [], **marker_style(styles[group]), label=group) for group in groups]
+    handles += [
+        Line2D([], [], color=OTHER_INK, linewidth=3, label="any one left out"),
+        Line2D([], [], color="0.35", linewidth=0.7, linestyle=(0, (4, 3)), label="blind pick"),
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.3,
+        columnspacing=0.8,
+        title="Marker: family of the chosen autoencoder (small: within that family).",
+        alignment="left",
+    )  # fmt: skip
+
+
+def regret_caption(points: Sequence[pd.DataFrame], families: pd.DataFrame) -> str:
+    """The choices that the papers argue about, in numbers."""
+    gfid6, drift6, gfid_both, drift_both, drift_all = (p.set_index("metric") for p in points)
+
+    def share(found: pd.DataFrame, metric: str) -> str:
+        row = found.loc[metric]
+        return (
+            f"{row['lost']:.4f} of {row['worst']:.4f} (blind pick {row['blind']:.4f}; "
+            f"{row['low']:.4f} to {row['high']:.4f} with any one left out)"
+        )
+
+    def choice(found: pd.DataFrame, metric: str) -> str:
+        return f"{found.loc[metric, 'group']}"
+
+    n6, n_both, n_all = (int(f["n"].max()) for f in (drift6, drift_both, drift_all))
+    none = [label(m) for m in ("rfid", "psnr", "ssim", "lpips") if drift_all.loc[m, "lost"] == 0]
+    free = [label(m) for m in ("rfid", "psnr", "ssim", "lpips") if drift6.loc[m, "lost"] == 0]
+    most = families.loc[families["lost"].idxmax()]
+    return (
+        "What is lost against the best by choosing the autoencoder by one metric. Of the "
+        f"{n6} with a published gFID, gFID takes {choice(drift6, 'gfid')} and loses "
+        f"{share(drift6, 'gfid')} of spatial drift; {listed(free) or 'no reconstruction metric'} "
+        f"take{'s' if len(free) == 1 else ''} {choice(drift6, 'psnr')}, los"
+        f"{'es' if len(free) == 1 else 'e'} no drift and {gfid6.loc['psnr', 'lost']:.2f} of gFID (blind "
+        f"pick {gfid6.loc['psnr', 'blind']:.2f}). Of the {n_both} that are in both papers, iFID takes "
+        f"{choice(drift_both, 'ifid')} and loses {gfid_both.loc['ifid', 'lost']:.2f} of SiT-XL's gFID "
+        f"but {share(drift_both, 'ifid')} of drift; PSNR takes {choice(drift_both, 'psnr')} and loses "
+        f"{gfid_both.loc['psnr', 'lost']:.2f} of gFID. Of all {n_all} distinct rows "
+        f"{listed(none) or 'no reconstruction metric'} lose{'s' if len(none) == 1 else ''} no spatial "
+        f"drift; within a family the most is lost by {label(most['metric'])} in {most['group']} "
+        f"({most['lost']:.4f} of {most['worst']:.4f}). Each is one choice from few autoencoders: the "
+        "bars show what hangs on a single one."
+    )
