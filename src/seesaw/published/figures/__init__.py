@@ -1,8 +1,8 @@
 """The papers' figures from their own numbers, each with its finding and how strong that is.
 
 Every function takes a seed (of intervals and permutations) and returns the figure, the points that
-it shows and a caption in plain words, whose numbers are computed from the same data. :data:`FIGURES`
-has them all by name.
+it shows and a caption in plain words, whose numbers are computed from the same data.
+:data:`FIGURES` has them all by name.
 """
 
 from collections.abc import Callable, Mapping

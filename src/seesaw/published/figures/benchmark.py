@@ -1,18 +1,16 @@
 """iFID and gFID from the benchmark table of the iFID repository, with rFID where Seesaw has it."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from seesaw.figures import generation
 from seesaw.figures.scatter import draw_panel, place_numbers
-from seesaw.figures.style import FULL_WIDTH, SMALL, group_styles, new_figure, short, styled
+from seesaw.figures.style import FULL_WIDTH, group_styles, new_figure, short, styled
 from seesaw.published import benchmark, read, scores
 from seesaw.published.figures.words import RHO, Drawn, power, span, strength
 from seesaw.score_table import check_scores, values
-from seesaw.stats import Correlation, correlate, leave_one_out
+from seesaw.stats import correlate, leave_one_out
 
 MODELS = {"SiT-XL": "gfid_xl_no_cfg", "SiT-B": "gfid_b_no_cfg"}
 """Diffusion model -> column of the benchmark."""
@@ -80,10 +78,11 @@ def ifid_figure1(seed: int = 0) -> Drawn:
         "gFID without guidance against rFID and iFID. iFID goes along with gFID: "
         f"{'; '.join(said('ifid', model) for model in models)}. The paper prints no rFID; with "
         f"Seesaw's for the autoencoders in both, {'; '.join(said('rfid', m) for m in models)}. "
-        f"{power(n)}; the paper gives r {span(paper['pcc'])} and {RHO} {span(paper['srcc'])} on 13, "
-        "so that rFID says nothing of gFID rests on the paper's word. r: Pearson [95% interval]; "
-        "all axes point to better; line: least squares; colours and markers are families as Seesaw "
-        "groups them (SD-VAE and IN-VAE with REPA-E, whose authors release them)."
+        f"{power(n)}; the paper gives r {span(paper['pcc'])} and {RHO} {span(paper['srcc'])} on "
+        f"{len(read('ifid_table2'))}, so that rFID says nothing of gFID rests on the paper's word. "
+        "r: Pearson [95% interval]; all axes point to better; line: least squares; colours and "
+        "markers are families as Seesaw groups them (SD-VAE and IN-VAE with REPA-E, whose authors "
+        "release them)."
     )
     return figure, points, caption
 
@@ -108,7 +107,7 @@ def subsets_of(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 @styled
 def ifid_vs_gfid(seed: int = 0) -> Drawn:
-    """iFID against gFID of SiT-XL and SiT-B, and the correlations against the paper's.
+    """Plot iFID against gFID of SiT-XL and SiT-B, and the correlations against the paper's.
 
     Args:
         seed: of intervals and permutations.
@@ -164,7 +163,7 @@ def _draw_agreement(axis: Axes, found: pd.DataFrame) -> None:
     axis.axvspan(low, high, color="#56B4E9", alpha=0.35, linewidth=0, zorder=0)
     names = []
     for place, (key, block) in enumerate(found.groupby(["model", "subset"], sort=False)):
-        names.append(f"{key[0]}, {'all' if key[1] == 'all' else 'in paper'}\nn = {block['n'].iloc[0]}")
+        names.append(f"{', '.join(key)}\nn = {block['n'].iloc[0]}")
         for row in block.itertuples():
             pearson = row.method == "pearson"
             y = place - 0.16 if pearson else place + 0.16
@@ -190,27 +189,27 @@ def benchmark_caption(table: pd.DataFrame, found: pd.DataFrame, seed: int) -> st
     low, high = paper_band()
     parts = []
     for (model, which), part in subsets_of(table).items():
-        both = [correlate(part["ifid"], part[MODELS[model]], m, seed) for m in ("pearson", "spearman")]
-        parts.append(f"{model}, {which}: {both_words(*both)}")
+        pearson, spearman = (
+            correlate(part["ifid"], part[MODELS[model]], method, seed)
+            for method in ("pearson", "spearman")
+        )
+        words = f"{strength(pearson, 'PCC')}, {strength(spearman, 'SRCC')}"
+        parts.append(f"{model}, {which}: {words}")
     inside = found["value"].between(low, high).sum()
     covered = ((found["low"] <= low) & (found["high"] >= high)).sum()
     chosen = table.loc[table["ifid"].idxmin()]
     lost = chosen["gfid_xl_no_cfg"] - table["gfid_xl_no_cfg"].min()
     n = found.loc[found["subset"] == "in the paper", "n"].max()
     return (
-        f"iFID against gFID without guidance in the table of the iFID repository. {'. '.join(parts)}. "
+        "iFID against gFID without guidance in the table of the iFID repository. "
+        f"{'. '.join(parts)}. "
         f"{inside} of {len(found)} correlations lie in the paper's {span([low, high])} and "
-        f"{covered} intervals cover all of it; any one autoencoder left out they are "
-        f"{span([found['without_low'].min(), found['without_high'].max()])}. That iFID goes along with gFID "
-        f"is sure ({power(int(n))}), how closely is not: the intervals start at "
+        f"{covered} intervals cover all of it; with any one autoencoder left out they are "
+        f"{span([found['without_low'].min(), found['without_high'].max()])}. That iFID goes along "
+        f"with gFID is sure ({power(int(n))}), how closely is not: the intervals start at "
         f"{short(found['low'].min(), 2)}. Choosing by iFID takes {chosen['vae']}, which loses "
         f"{lost:.2f} of gFID. {missing_words(table)}"
     )
-
-
-def both_words(pearson: Correlation, spearman: Correlation) -> str:
-    """Both correlations of one subset."""
-    return f"{strength(pearson, 'PCC')}, {strength(spearman, 'SRCC')}"
 
 
 def missing_words(table: pd.DataFrame) -> str:
@@ -222,5 +221,3 @@ def missing_words(table: pd.DataFrame) -> str:
     extra = table.loc[~table["in_paper"], "vae"]
     words += [f"{', '.join(extra)} is not in the paper."] if len(extra) else []
     return " ".join(words)
-
-

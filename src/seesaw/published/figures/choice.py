@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from seesaw.figures.generation import draw_ranks, ranked, selected
 from seesaw.figures.scatter import marker_style
-from seesaw.figures.style import FULL_WIDTH, SMALL, group_styles, new_figure, short, styled
+from seesaw.figures.style import FULL_WIDTH, SMALL, group_styles, new_figure, styled
 from seesaw.published import benchmark, scores, subsets
-from seesaw.published.figures.words import Drawn, listed, power, strength
-from seesaw.score_table import CONDITIONS, describe, label, measured, pool, values, worse
+from seesaw.published.figures.words import Drawn, power, strength
+from seesaw.score_table import CONDITIONS, label, measured, pool, values, worse
 
 SELECTORS = ("gfid", "ifid", "rfid", "psnr", "ssim", "lpips",
              *(metric for metric in CONDITIONS if metric != "spatial"))  # fmt: skip
@@ -70,7 +70,7 @@ def by_family(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def standings(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Value, loss to the best and share of the range per autoencoder; 0 is the best, 1 the worst."""
+    """Value, loss to the best, and share of the range per autoencoder: 0 the best, 1 the worst."""
     lost = losses(scores, metric)
     return pd.DataFrame(
         {
@@ -110,25 +110,21 @@ def _draw_standings(
 
 def seesaw_caption(scores: pd.DataFrame, frame: pd.DataFrame, chosen: Sequence[str]) -> str:
     """Who is chosen, what each choice costs, and how little six points say of the correlation."""
-    gfid, drift = (frame.set_index("autoencoder")[side] for side in ("x", "y"))
-    first, second = chosen
-    places = frame.set_index("autoencoder")
-    worst = [
-        label(metric)
-        for metric in measured(scores, CONDITIONS)
-        if losses(scores, metric).idxmax() == first
-    ]
-    more = 100 * (drift[first] / drift[second] - 1)
-    found, n = frame.attrs["correlation"], len(frame)
+    rows, n = frame.set_index("autoencoder"), len(frame)
+    first, second = rows.loc[chosen[0]], rows.loc[chosen[1]]
+    conditions = measured(scores, CONDITIONS)
+    worst = [metric for metric in conditions if losses(scores, metric).idxmax() == first.name]
+    if first.name == second.name:
+        return f"Of {n} autoencoders gFID and spatial drift choose the same, {first.name}."
     return (
-        f"Choosing among the {n} autoencoders with a published gFID. By gFID one takes {first} "
-        f"(gFID {gfid[first]:.2f}), whose spatial drift of {drift[first]:.4f} is {more:.0f}% above "
-        f"that of {second} and which is the worst of the {n} in {len(worst)} of "
-        f"{len(measured(scores, CONDITIONS))} conditions; by drift one takes {second} "
-        f"({drift[second]:.4f}), whose gFID of {gfid[second]:.2f} is {gfid[second] - gfid[first]:.2f} "
-        f"higher, rank {places.loc[second, 'x_rank']} of {n}. The ranks have {strength(found)}; "
-        f"{power(n)}: two choices that differ are a fact of these {n}, a law about gFID and drift "
-        "they are not."
+        f"Choosing among the {n} autoencoders with a published gFID. gFID takes {first.name} "
+        f"({first['x']:.2f}), whose spatial drift of {first['y']:.4f} is "
+        f"{100 * (first['y'] / second['y'] - 1):.0f}% above that of {second.name} and which is the "
+        f"worst of the {n} in {len(worst)} of {len(conditions)} conditions. Drift takes "
+        f"{second.name} ({second['y']:.4f}), whose gFID of {second['x']:.2f} is "
+        f"{second['x'] - first['x']:.2f} above the best, rank {second['x_rank']} of {n}. gFID and "
+        f"spatial drift have {strength(frame.attrs['correlation'])}; {power(n)}: that the two "
+        f"choices differ is a fact about these {n}, not a law about gFID."
     )
 
 
@@ -240,9 +236,7 @@ def within_families(scores: pd.DataFrame, at_least: int = 3) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def _draw_regret(
-    axis: Axes, found: pd.DataFrame, styles: Mapping[str, tuple[str, str]]
-) -> None:
+def _draw_regret(axis: Axes, found: pd.DataFrame, styles: Mapping[str, tuple[str, str]]) -> None:
     for row in found.itertuples():
         y = SELECTORS.index(row.metric)
         axis.plot([row.low, row.high], [y, y], color=OTHER_INK, linewidth=3, zorder=1,
@@ -260,7 +254,7 @@ def _draw_regret(
 
 
 def _draw_looks(
-    figure: "Figure", groups: Iterable[str], styles: Mapping[str, tuple[str, str]]
+    figure: Figure, groups: Iterable[str], styles: Mapping[str, tuple[str, str]]
 ) -> None:
     """A key of families, of the bar and of the dashed line."""
     handles = [Line2D([], [], **marker_style(styles[group]), label=group) for group in groups]
@@ -280,32 +274,27 @@ def regret_caption(points: Sequence[pd.DataFrame], families: pd.DataFrame) -> st
     """The choices that the papers argue about, in numbers."""
     gfid6, drift6, gfid_both, drift_both, drift_all = (p.set_index("metric") for p in points)
 
-    def share(found: pd.DataFrame, metric: str) -> str:
-        row = found.loc[metric]
+    def takes(gfid: pd.DataFrame, drift: pd.DataFrame, metric: str) -> str:
+        g, d = gfid.loc[metric], drift.loc[metric]
         return (
-            f"{row['lost']:.4f} of {row['worst']:.4f} (blind pick {row['blind']:.4f}; "
-            f"{row['low']:.4f} to {row['high']:.4f} with any one left out)"
+            f"{label(metric)} takes {d['group']}: {g['lost']:.2f} of gFID lost (blind pick "
+            f"{g['blind']:.2f}), {d['lost']:.4f} of drift (blind pick {d['blind']:.4f}, worst "
+            f"{d['worst']:.4f}, {d['low']:.4f} to {d['high']:.4f} with any one left out)"
         )
 
-    def choice(found: pd.DataFrame, metric: str) -> str:
-        return f"{found.loc[metric, 'group']}"
-
-    n6, n_both, n_all = (int(f["n"].max()) for f in (drift6, drift_both, drift_all))
-    none = [label(m) for m in ("rfid", "psnr", "ssim", "lpips") if drift_all.loc[m, "lost"] == 0]
-    free = [label(m) for m in ("rfid", "psnr", "ssim", "lpips") if drift6.loc[m, "lost"] == 0]
+    reconstruction = [m for m in ("rfid", "psnr", "ssim", "lpips") if m in drift_all.index]
+    lost = ", ".join(f"{label(m)} {drift_all.loc[m, 'lost']:.4f}" for m in reconstruction)
     most = families.loc[families["lost"].idxmax()]
+    own = families[families["metric"].isin(reconstruction)]
     return (
-        "What is lost against the best by choosing the autoencoder by one metric. Of the "
-        f"{n6} with a published gFID, gFID takes {choice(drift6, 'gfid')} and loses "
-        f"{share(drift6, 'gfid')} of spatial drift; {listed(free) or 'no reconstruction metric'} "
-        f"take{'s' if len(free) == 1 else ''} {choice(drift6, 'psnr')}, los"
-        f"{'es' if len(free) == 1 else 'e'} no drift and {gfid6.loc['psnr', 'lost']:.2f} of gFID (blind "
-        f"pick {gfid6.loc['psnr', 'blind']:.2f}). Of the {n_both} that are in both papers, iFID takes "
-        f"{choice(drift_both, 'ifid')} and loses {gfid_both.loc['ifid', 'lost']:.2f} of SiT-XL's gFID "
-        f"but {share(drift_both, 'ifid')} of drift; PSNR takes {choice(drift_both, 'psnr')} and loses "
-        f"{gfid_both.loc['psnr', 'lost']:.2f} of gFID. Of all {n_all} distinct rows "
-        f"{listed(none) or 'no reconstruction metric'} lose{'s' if len(none) == 1 else ''} no spatial "
-        f"drift; within a family the most is lost by {label(most['metric'])} in {most['group']} "
-        f"({most['lost']:.4f} of {most['worst']:.4f}). Each is one choice from few autoencoders: the "
-        "bars show what hangs on a single one."
+        "What is lost against the best of a pool by choosing the autoencoder by one metric; drift "
+        f"is the spatial one. Of Seesaw's {drift6['n'].max()} with gFID, "
+        f"{takes(gfid6, drift6, 'gfid')}; {takes(gfid6, drift6, 'psnr')}. Of the "
+        f"{drift_both['n'].max()} that are in both papers, {takes(gfid_both, drift_both, 'ifid')}; "
+        f"{takes(gfid_both, drift_both, 'psnr')}. Of all {drift_all['n'].max()} distinct ones "
+        f"reconstruction metrics lose {lost} of drift (blind pick "
+        f"{drift_all['blind'].iloc[0]:.4f}), and within a family they lose nothing in "
+        f"{(own['lost'] == 0).sum()} of {len(own)} cases (the most: {label(most['metric'])} in "
+        f"{most['group']}, {most['lost']:.4f} of {most['worst']:.4f}). A regret is one choice out "
+        "of few: the grey bars show how much hangs on a single autoencoder, and no p belongs to it."
     )

@@ -10,7 +10,7 @@ from seesaw.figures import scatter, sweeps
 from seesaw.figures.correlation import SIGNIFICANT, draw_heatmap
 from seesaw.figures.style import FULL_WIDTH, SMALL, new_figure, p_text, styled
 from seesaw.published import scores, subsets
-from seesaw.published.figures.words import RHO, Drawn, listed, p_span, power, span, strength
+from seesaw.published.figures.words import RHO, Drawn, listed, p_span, span, strength, undecided
 from seesaw.score_table import CONDITIONS, QUALITY, distinct, label, measured, pool, worse
 from seesaw.stats import Comparison, compare_dependent, correlate, spearman
 from seesaw.tables import correlations
@@ -78,9 +78,10 @@ def caption2(points: pd.DataFrame, seed: int) -> str:
         return points[(points["rows"] == name) & (points["x"] == metric)]
 
     def ranges(name: str) -> str:
+        found = {metric: of(name, metric) for metric in ("psnr", "rfid")}
         return listed(
-            f"{label(metric)} has {span(of(name, metric)['value'])} ({p_span(of(name, metric)['p'])})"
-            for metric in ("psnr", "rfid")
+            f"{label(metric)} has {span(rows['value'])} ({p_span(rows['p'])})"
+            for metric, rows in found.items()
         )
 
     n = {name: int(points.loc[points["rows"] == name, "n"].max()) for name in PANELS}
@@ -93,10 +94,10 @@ def caption2(points: pd.DataFrame, seed: int) -> str:
         f"Spearman's {RHO} of generation and reconstruction metrics with condition drift; + means "
         "that both get worse together.",
         f"Over all {n['all rows']} rows, as in the paper, {ranges('all rows')}; over the "
-        f"{n['duplicates removed']} that repeat no other row's weights {ranges('duplicates removed')}.",
+        f"{n['duplicates removed']} that repeat no other row's weights "
+        f"{ranges('duplicates removed')}.",
         f"gFID is published for {gfid['n'].max()} of them: {RHO} is {span(gfid['value'])} "
-        f"({p_span(gfid['p'])}); {power(int(gfid['n'].max()))}, so this neither shows a relation nor "
-        "excludes a moderate one.",
+        f"({p_span(gfid['p'])}); {undecided(int(gfid['n'].max()), gfid['p'])}.",
         f"On those {n['rows with gFID']} rows {ranges('rows with gFID')}; "
         f"{versus('PSNR', 'gFID', compare_dependent(*bad, method='spearman'))}",
         f"Rows are variants of {len(families)} families ({families.iloc[0]} of {families.sum()} of "
@@ -147,9 +148,7 @@ def figure9(seed: int = 0) -> Drawn:
     return _scattered(sweeps.figure9, "CLIP and DINOv2 similarity", seed)
 
 
-def _scattered(
-    draw: Callable[..., tuple[Figure, pd.DataFrame]], against: str, seed: int
-) -> Drawn:
+def _scattered(draw: Callable[..., tuple[Figure, pd.DataFrame]], against: str, seed: int) -> Drawn:
     table = scores()
     figure, points = draw(table, key="group")
     return figure, points, scatter_caption(points, table, against)
@@ -176,13 +175,14 @@ def scatter_caption(points: pd.DataFrame, table: pd.DataFrame, against: str) -> 
     found = (f"{label(metric)} {span(of['rho'])} ({p_span(of['p'])}; all {whole} rows: "
              f"{span(of['all'], 3)})" for metric, of in rows.items())  # fmt: skip
     words = [
-        f"Published metrics against {against}: a point is one of the {once} autoencoders that repeat "
-        "no other's weights, colour and marker its family; all axes point to better.",
+        f"Published metrics against {against}: a point is one of the {once} autoencoders that "
+        "repeat no other's weights, colour and marker its family; all axes point to better.",
         f"Spearman's {RHO}, + if both get worse together: {listed(found)}.",
     ]
     if gfid is not None:
         n = int(gfid["n"].max())
         words.append(
-            f"gFID, which {n} have: {RHO} is {span(gfid['rho'])} ({p_span(gfid['p'])}); {power(n)}."
+            f"gFID, which {n} have: {RHO} is {span(gfid['rho'])} ({p_span(gfid['p'])}); "
+            f"{undecided(n, gfid['p'])}."
         )
     return " ".join(words)

@@ -36,6 +36,14 @@ def power(n: int) -> str:
     return f"{n} points tell only |{RHO}| {ATLEAST} {short(least, 2)} from 0 (p < .05, power 80%)"
 
 
+def undecided(n: int, p: Iterable[float]) -> str:
+    """What p over n points allows to say of a weak correlation."""
+    there = [value for value in p if value is not None and pd.notna(value)]
+    if there and min(there) < 0.05:
+        return f"{power(n)}; some of these are"
+    return f"{power(n)}, so this neither shows a relation nor excludes a moderate one"
+
+
 def span(values: Iterable[float], digits: int = 2) -> str:
     """``.89 to .96``, or one number where all read the same."""
     there = [value for value in values if value is not None and pd.notna(value)]
