@@ -142,8 +142,9 @@ def p_text(p: float | None) -> str:
 
 
 def correlation_text(found: Correlation) -> str:
-    """One line: rho (Pearson: r), its interval, p and n; or why there is none."""
-    rho = "r" if found.method == "pearson" else "\N{GREEK SMALL LETTER RHO}"
+    """One line: rho (Pearson: r, Kendall: tau), its interval, p and n; or why there is none."""
+    symbols = {"pearson": "r", "kendall": "\N{GREEK SMALL LETTER TAU}"}
+    rho = symbols.get(found.method, "\N{GREEK SMALL LETTER RHO}")
     if found.value is None:
         return f"no {rho} ({found.note.split(';')[0]})"
     interval = ""
