@@ -547,23 +547,6 @@ FIGURES = [
     "scenes",
 ]
 PER_AUTOENCODER = ["gallery"]
-# functions of seesaw.published.figures, in the order of the page
-PUBLISHED_FIGURES = [
-    "seesaw",
-    "figure2",
-    "figure3",
-    "figure5",
-    "figure6",
-    "figure7",
-    "figure8",
-    "figure9",
-    "regret",
-    "ifid_figure1",
-    "ifid_vs_gfid",
-    "ifid_table3",
-    "ifid_table4",
-    "ifid_table5",
-]
 GFID = ("the block 'gfid'", "gfid" in config)
 TIMES = ("times in the block 'gfid'", bool(config.get("gfid", {}).get("times")))
 NEEDS = {

@@ -170,10 +170,10 @@ def table4_caption(table: pd.DataFrame, n: int) -> str:
         "Correlations of iFID with SiT-XL's gFID that the paper prints, by interpolation, number "
         f"of reference images and K, over {n} autoencoders; bars: Fisher's 95% interval. They are "
         f"{span(table['value'])}, the default (last row) {span(last)}: {apart} between the "
-        f"settings, {short(width, 2)} across a typical interval. {reach} of {len(table)} intervals reach the "
-        f"best value and {above} values are above the highest lower end ({short(ends, 2)}), so "
-        f"{verdict} shown to be better. All share their "
-        "autoencoders; a paired test would see more, but needs values that are not printed."
+        f"settings, {short(width, 2)} across a typical interval. {reach} of {len(table)} intervals "
+        f"reach the best value and {above} values are above the highest lower end "
+        f"({short(ends, 2)}), so {verdict} shown to be better. All share their autoencoders; a "
+        "paired test would see more, but needs values that are not printed."
     )
 
 
@@ -236,8 +236,8 @@ def table5_caption(table: pd.DataFrame, n: int) -> str:
     alpha = "\N{GREEK SMALL LETTER ALPHA}"
     return (
         f"Correlations of iFID at interpolation strength {alpha} with gFID of SiT-XL and with rFID "
-        f"that the paper prints, over {n} autoencoders; bars: Fisher's 95% interval. With gFID they "
-        f"rise from {span(at[alphas[0]]['value'])} at {alpha} = {alphas[0]:g} (rFID itself) to "
+        f"that the paper prints, over {n} autoencoders; bars: Fisher's 95% interval. With gFID "
+        f"they rise from {span(at[alphas[0]]['value'])} at {alpha} = {alphas[0]:g} (rFID itself) to "
         f"{span(at[alphas[-1]]['value'])} at {alphas[-1]:g}, and all intervals are above 0 from "
         f"{alpha} = {min(sure):g} on. With rFID {len(told)} of {len(rfid)} values at {alpha} > 0 "
         f"can be told from 0; {power(n)}. {guessed} of the {len(alphas)} values of {alpha} are "
