@@ -61,8 +61,6 @@ class TestAll:
         for text in figure.findobj(mpl.text.Text):
             if text.get_visible() and text.get_text():
                 box = text.get_window_extent()
-                if box.width and text.axes is not None and not text.axes.axison:
-                    continue
                 assert box.x0 >= -1, text
                 assert box.x1 <= width + 1, text
                 assert box.y0 >= -1, text

@@ -9,7 +9,7 @@ from seesaw.figures.scatter import draw_panel, place_numbers
 from seesaw.figures.style import FULL_WIDTH, group_styles, new_figure, short, styled
 from seesaw.published import benchmark, read, scores
 from seesaw.published.figures.words import RHO, Drawn, power, span, strength
-from seesaw.score_table import check_scores, values
+from seesaw.score_table import check_scores, sample_sets, values
 from seesaw.stats import correlate, leave_one_out
 
 MODELS = {"SiT-XL": "gfid_xl_no_cfg", "SiT-B": "gfid_b_no_cfg"}
@@ -121,7 +121,7 @@ def ifid_vs_gfid(seed: int = 0) -> Drawn:
     figure = new_figure(FULL_WIDTH, 2.75)
     axes = figure.subplots(1, 3, width_ratios=[1, 1, 0.85])
     drawn = []
-    for axis, s in zip(axes, generation.sample_sets(everything), strict=False):
+    for axis, s in zip(axes, sample_sets(everything), strict=False):
         chosen = generation.as_plain(everything, s)
         frame = generation.fitted(chosen, "ifid", s.name)
         draw_panel(axis, chosen, frame, styles, name_y=True)

@@ -237,9 +237,10 @@ def table5_caption(table: pd.DataFrame, n: int) -> str:
     return (
         f"Correlations of iFID at interpolation strength {alpha} with gFID of SiT-XL and with rFID "
         f"that the paper prints, over {n} autoencoders; bars: Fisher's 95% interval. With gFID "
-        f"they rise from {span(at[alphas[0]]['value'])} at {alpha} = {alphas[0]:g} (rFID itself) to "
+        f"they rise from "
+        f"{span(at[alphas[0]]['value'])} at {alpha} = {alphas[0]:g} (rFID itself) to "
         f"{span(at[alphas[-1]]['value'])} at {alphas[-1]:g}, and all intervals are above 0 from "
-        f"{alpha} = {min(sure):g} on. With rFID {len(told)} of {len(rfid)} values at {alpha} > 0 "
-        f"can be told from 0; {power(n)}. {guessed} of the {len(alphas)} values of {alpha} are "
+        f"{alpha} = {min(sure):g} on. With rFID {len(told)} of {len(rfid)} values at {alpha} "
+        f"> 0 can be told from 0; {power(n)}. {guessed} of the {len(alphas)} values of {alpha} are "
         "inferred: the text of the table lost them."
     )
