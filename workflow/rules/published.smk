@@ -37,10 +37,10 @@ rule published_table:
         "<results>/logs/published_table/{table}.log",
     benchmark:
         "<results>/benchmarks/published_table/{table}.tsv"
-    conda:
-        "../../envs/tables.yaml"
     wildcard_constraints:
         table=any_of(PUBLISHED_TABLES),
+    conda:
+        "../../envs/tables.yaml"
     params:
         code=code_hash("seesaw.published.tables"),
         seed=config["seed"],

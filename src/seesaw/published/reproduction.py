@@ -234,7 +234,7 @@ def _other_protocol(score: pd.Series, row: tuple) -> str:
         reasons.append("a diffusion model of ours, not its authors'")
     elif row.metric == "gfid":
         if "guidance" in said:
-            reasons.append(f"guidance {said['guidance']}, not none")
+            reasons.append(f"guidance {said['guidance']}, the Readme's has no guidance")
         if (said.get("mode"), said.get("steps")) != ("sde", "250"):
             reasons.append(f"{said.get('steps')} steps {said.get('mode')}, not 250 steps sde")
         if "adm" not in said.get("reference", ""):
@@ -308,7 +308,7 @@ table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .2em .7em; 
 th { border-bottom: 2px solid #444; vertical-align: bottom; position: sticky; top: 0;
 background: #fff } td { border-bottom: 1px solid #ddd } td.n { text-align: right;
 font-variant-numeric: tabular-nums } .same { background: #d9efe3 } .rank { background: #eaf3fb }
-.differs { background: #fde8d7 } .other { background: #f1ecf7 } .none { color: #777 }
+.differs { background: #fde8d7 } .other { background: #f1ecf7 } .absent { color: #777 }
 </style></head><body><h1>Ours beside published</h1><p>$words</p>$summary<p>Difference: ours minus
 published. Noise floor: largest difference of the paper's own rows of the same weights. Tolerance:
 noise floor and half a unit of the last printed digit. Ranks: 1 is best, among the autoencoders
@@ -320,7 +320,7 @@ CLASSES = {
     "same rank": "rank",
     "differs": "differs",
     "other protocol": "other",
-    "not run": "none",
+    "not run": "absent",
 }
 
 
