@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from seesaw import published as package
-
 from seesaw.published import (
     SCHEMAS,
     autoencoders,
