@@ -1,8 +1,12 @@
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from seesaw import published as package
 from seesaw.published import (
     SCHEMAS,
     autoencoders,
@@ -26,6 +30,17 @@ def published():
 
 def cells(name):
     return pd.read_csv(FOLDER / f"{name}.csv", dtype=str, keep_default_na=False)
+
+
+class TestPackage:
+    def test_importing_it_costs_nothing(self):
+        code = "import sys, seesaw.published; sys.exit('pandas' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+    def test_names(self):
+        assert all(getattr(package, name) is not None for name in package.__all__)
+        with pytest.raises(AttributeError, match="no attribute 'raed'"):
+            package.raed  # noqa: B018
 
 
 class TestFiles:

@@ -12,6 +12,6 @@ if __name__ == "__main__":
         output=Path(snakemake.output.page),
         figures=snakemake.input.figures,
         captions=snakemake.input.captions,
-        tables=snakemake.input.tables,
+        tables=[*snakemake.input.tables, *snakemake.input.reproduction],
         provenance=provenance(seed=snakemake.params.seed),
     )

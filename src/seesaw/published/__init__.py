@@ -4,19 +4,25 @@
 what is known to be inconsistent). :func:`read` gives one table, :func:`scores` Seesaw's in the
 format of :mod:`seesaw.score_table`, :func:`benchmark` the iFID repository's. What is computed from
 them is in :mod:`seesaw.published.tables` and :mod:`seesaw.published.reproduction`.
+
+Names are imported on first use, so that a workflow can import this package at no cost.
 """
 
-from seesaw.published.data import (
-    autoencoders,
-    benchmark,
-    duplicate_pairs,
-    family_of,
-    noise_floor,
-    read,
-    scores,
-    subsets,
-)
-from seesaw.published.schema import SCHEMAS, check
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seesaw.published.data import (
+        autoencoders,
+        benchmark,
+        duplicate_pairs,
+        family_of,
+        noise_floor,
+        read,
+        scores,
+        subsets,
+    )
+    from seesaw.published.schema import SCHEMAS, check
 
 __all__ = [
     "SCHEMAS",
@@ -30,3 +36,10 @@ __all__ = [
     "scores",
     "subsets",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "schema" if name in ("SCHEMAS", "check") else "data"
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -100,11 +100,6 @@ def read(name: str, folder: str | Path = FOLDER) -> pd.DataFrame:
     return check(name, pd.read_csv(path, dtype=str, keep_default_na=False))
 
 
-@cache
-def _autoencoders() -> pd.DataFrame:
-    return read("autoencoders")
-
-
 def autoencoders() -> pd.DataFrame:
     """Who is who: a row per autoencoder of any table, indexed by its name in the registry.
 
@@ -117,7 +112,12 @@ def autoencoders() -> pd.DataFrame:
         ValueError: a name in the file is in none of the tables that it is said to be in, or the
             other way round.
     """
-    table = _autoencoders().set_index("autoencoder")
+    return _autoencoders().copy()
+
+
+@cache
+def _autoencoders() -> pd.DataFrame:
+    table = read("autoencoders").set_index("autoencoder")
     keys = {
         "seesaw_table2": "model",
         "seesaw_table5": "weight_name",

@@ -46,6 +46,7 @@ def cross_paper() -> pd.DataFrame:
     table.insert(1, "Duplicate of", known["duplicate_of"])
     table[COUNT] = count
     table = table.loc[papers.sort_values(ascending=False, kind="stable").index]
+    table = table.astype(object)  # so that counts below measurements stay whole numbers
     table.insert(0, "Autoencoder", table.index)
     last = {"Autoencoder": COUNT, "Family": "", "Duplicate of": "", **below, COUNT: below.sum()}
     return pd.concat([table, pd.DataFrame([last])], ignore_index=True)

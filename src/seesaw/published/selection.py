@@ -40,16 +40,17 @@ def _of_seesaw() -> Iterator[dict[str, object]]:
         if part["autoencoder"].nunique() > 1:
             pools[f"Seesaw, family {family}"] = part
     for pool, part in pools.items():
-        oriented = {metric: worse(part, metric) for metric in measured(part, SELECTORS + OUTCOMES)}
+        there = measured(part, dict.fromkeys(SELECTORS + OUTCOMES))
+        oriented = {metric: worse(part, metric) for metric in there}
+        printed = {metric: values(part, metric) for metric in there}
+        words = {metric: describe(part, metric).quantity for metric in there}
         for selector in (s for s in SELECTORS if s in oriented):
             for outcome in (o for o in OUTCOMES if o in oriented and o != selector):
-                about = describe(part, outcome)
                 by, judged = oriented[selector], oriented[outcome]
-                row = _row(pool, label(selector), about.quantity, by, judged)
+                row = _row(pool, label(selector), words[outcome], by, judged)
                 if row is not None:
-                    printed = values(part, outcome)
-                    row["chosen_value"] = printed[row["chosen"]]
-                    row["best_value"] = printed[row["best"]]
+                    row["chosen_value"] = printed[outcome][row["chosen"]]
+                    row["best_value"] = printed[outcome][row["best"]]
                     yield row
 
 

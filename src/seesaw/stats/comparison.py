@@ -84,9 +84,11 @@ def compare_dependent(
         return found(None, None, "all values of one metric are equal")
     if abs(c) >= 1 - ROUNDING:
         return found(None, None, "the two metrics are the same up to sign and scale")
-    determinant = max(1 - a**2 - b**2 - c**2 + 2 * a * b * c, 0.0)
+    determinant = 1 - a**2 - b**2 - c**2 + 2 * a * b * c
+    if determinant < 1e-12:  # nothing but rounding
+        determinant = 0.0
     spread = 2 * determinant * (n - 1) / (n - 3) + ((a + b) / 2) ** 2 * (1 - c) ** 3
-    if spread <= ROUNDING**2:
+    if spread <= 1e-15:
         return found(None, None, "the two metrics together determine the target")
     t = float((a - b) * np.sqrt((n - 1) * (1 + c) / spread))
     p = float(2 * student.sf(abs(t), n - 3))
@@ -146,10 +148,10 @@ def partial(
         return none("the controls determine one of the two metrics")
     value = float(np.clip(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)), -1.0, 1.0))
     freedom = n - 2 - k
-    rest = 1 - value**2
     p = None
-    if rest > 1e-12:
-        p = float(2 * student.sf(abs(value) * np.sqrt(freedom / rest), freedom))
+    if abs(value) < 1 - 1e-12:
+        t = abs(value) * np.sqrt(freedom / (1 - value**2))
+        p = float(2 * student.sf(t, freedom))
     low, high = fisher_interval(value, n - k, method) or (None, None)
     if p is None:
         notes.insert(0, "no interval and no p: the correlation is perfect")
