@@ -235,7 +235,7 @@ def draw_fit(axis: Axes, frame: pd.DataFrame) -> None:
     if np.isfinite(frame["slope"].iloc[0]):
         ends = np.array([frame["x"].min(), frame["x"].max()])
         heights = frame["slope"].iloc[0] * ends + frame["intercept"].iloc[0]
-        axis.plot(ends, heights, color="0.4", linewidth=0.9, zorder=1)
+        axis.plot(ends, heights, color="0.7", linewidth=0.9, zorder=1)
     titles = [correlation_text(frame.attrs[name]) for name in ("pearson", "correlation")]
     axis.set_title("\n".join(titles), loc="left")
 

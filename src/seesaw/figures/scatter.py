@@ -147,7 +147,8 @@ def draw_panel(
     name_y: bool,
 ) -> bool:
     """Points, both axes pointing to better, rho in the title; whether a baseline was drawn."""
-    for row in frame.itertuples():
+    size = frame["group"].map(frame["group"].value_counts())
+    for row in frame.iloc[np.argsort(-size, kind="stable")].itertuples():  # the rare ones on top
         axis.plot(row.x, row.y, **marker_style(styles[row.group]), zorder=3)
     axis.margins(0.12)
     axis.locator_params(nbins=5)
@@ -185,7 +186,9 @@ def key_height(scores: pd.DataFrame, key: Key = "autoencoder") -> float:
 
 
 def _key_columns(entries: Sequence[tuple[str, str]]) -> int:
-    """How many columns of the longest entry fit side by side."""
+    """How many columns of the longest entry fit side by side; all, if all fit."""
+    if sum(0.3 + 0.05 * len(text) for text, _ in entries) <= FULL_WIDTH:
+        return len(entries)
     longest = max(len(text) for text, _ in entries)
     return max(1, int(FULL_WIDTH / (0.3 + 0.05 * longest)))
 
@@ -252,8 +255,9 @@ def marker_style(style: tuple[str, str]) -> dict[str, Any]:
 def place_numbers(axis: Axes, xy: np.ndarray, texts: Sequence[str]) -> None:
     """Write a text beside each point so that texts avoid each other, all points and the frame.
 
-    Each text takes the cheapest of 16 directions times :data:`RADII`, in order, three rounds; no
-    randomness. The layout must be final.
+    A text also avoids places that are nearer to another point than to its own. Each takes the
+    cheapest of 16 directions times :data:`RADII`, in order, three rounds; no randomness. The layout
+    must be final.
     """
     if not len(xy):
         return
@@ -275,6 +279,11 @@ def place_numbers(axis: Axes, xy: np.ndarray, texts: Sequence[str]) -> None:
             cost = 10 * _overlap(boxes, others) + 10 * _overlap(boxes, markers)
             cost += 10 * (4 * halves[i].prod() - _overlap(boxes, frame[None]))
             cost += np.hypot(*offsets.T)
+            away = np.abs(tried[:, None] - points[None]) - halves[i]
+            away = np.hypot(
+                *np.moveaxis(np.clip(away, 0, None), 2, 0)
+            )  # of each point, to the text
+            cost += 4 * np.clip(away[:, [i]] + 1 - np.delete(away, i, axis=1), 0, None).sum(axis=1)
             centres[i] = tried[cost.argmin()]
     for point, centre, place, text in zip(points, centres, xy, texts, strict=True):
         far = np.hypot(*(centre - point)) >= LEADER_FROM

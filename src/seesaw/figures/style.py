@@ -76,7 +76,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "SoftVQ": (_PINK, "o"),
     "MAETok": (_GREEN, "o"),
     "DeTok": (_ORANGE, "o"),
-    "DM-VAE": (_RED, "o"),
+    "DM-VAE": (_PINK, "s"),
 }
 """Colour and marker of the published families, in every figure; no other group gets one of them."""
 

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from seesaw.figures import generation
 from seesaw.figures.scatter import draw_panel, place_numbers
 from seesaw.figures.style import FULL_WIDTH, group_styles, new_figure, short, styled
-from seesaw.published import benchmark, read, scores
+from seesaw.published import benchmark, read
+from seesaw.published.figures.pools import whole
 from seesaw.published.figures.words import RHO, Drawn, power, span, strength
 from seesaw.score_table import check_scores, sample_sets, values
 from seesaw.stats import correlate, leave_one_out
@@ -23,7 +25,7 @@ def benchmark_scores() -> pd.DataFrame:
     The iFID repository publishes no rFID per autoencoder.
     """
     table = benchmark()
-    rfid = values(scores(), "rfid")
+    rfid = values(whole(), "rfid")
     rows = []
     for row in table.to_dict("records"):
         sets = {f"{model} {SAMPLER} ref={REFERENCE}": row[c] for model, c in MODELS.items()}
@@ -79,7 +81,7 @@ def ifid_figure1(seed: int = 0) -> Drawn:
         f"{'; '.join(said('ifid', model) for model in models)}. The paper prints no rFID; with "
         f"Seesaw's for the autoencoders in both, {'; '.join(said('rfid', m) for m in models)}. "
         f"{power(n)}; the paper gives r {span(paper['pcc'])} and {RHO} {span(paper['srcc'])} on "
-        f"{len(read('ifid_table2'))}, so that rFID says nothing of gFID rests on the paper's word. "
+        f"{len(read('ifid_table2'))}, which published values can neither confirm nor refute. "
         "r: Pearson [95% interval]; all axes point to better; line: least squares; colours and "
         "markers are families as Seesaw groups them (SD-VAE and IN-VAE with REPA-E, whose authors "
         "release them)."
@@ -118,8 +120,8 @@ def ifid_vs_gfid(seed: int = 0) -> Drawn:
     """
     table, everything = benchmark(), benchmark_scores()
     styles = group_styles(everything)
-    figure = new_figure(FULL_WIDTH, 2.75)
-    axes = figure.subplots(1, 3, width_ratios=[1, 1, 0.85])
+    figure = new_figure(FULL_WIDTH, 3.1)
+    axes = figure.subplots(1, 3, width_ratios=[1.1, 1.1, 0.8])
     drawn = []
     for axis, s in zip(axes, sample_sets(everything), strict=False):
         chosen = generation.as_plain(everything, s)
@@ -130,7 +132,8 @@ def ifid_vs_gfid(seed: int = 0) -> Drawn:
         generation.draw_fit(axis, frame)
         drawn.append((axis, frame))
     agreement = correlations_of(table, seed)
-    _draw_agreement(axes[-1], agreement)
+    handles = _draw_agreement(axes[-1], agreement)
+    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # names are placed in pixels: nothing may move any more
     for axis, frame in drawn:
@@ -157,31 +160,32 @@ def correlations_of(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _draw_agreement(axis: Axes, found: pd.DataFrame) -> None:
-    """A row per model and subset; thin: 95% interval, thick: any one left out; band: the paper."""
+def _draw_agreement(axis: Axes, found: pd.DataFrame) -> list[Artist]:
+    """A row per model and subset, PCC above SRCC; what is drawn, for the key."""
     low, high = paper_band()
-    axis.axvspan(low, high, color="#56B4E9", alpha=0.35, linewidth=0, zorder=0)
+    band = axis.axvspan(low, high, color="0.86", linewidth=0, zorder=0, label="in the paper")
+    looks = {"pearson": ("o", "0.05", "PCC"), "spearman": ("s", "white", "SRCC")}
     names = []
     for place, (key, block) in enumerate(found.groupby(["model", "subset"], sort=False)):
-        names.append(f"{', '.join(key)}\nn = {block['n'].iloc[0]}")
+        names.append(f"{key[0]}\n{key[1]}: n = {block['n'].iloc[0]}")
         for row in block.itertuples():
-            pearson = row.method == "pearson"
-            y = place - 0.16 if pearson else place + 0.16
-            axis.plot([row.low, row.high], [y, y], color="0.1", linewidth=0.7, zorder=2)
-            axis.plot([row.without_low, row.without_high], [y, y], color="0.6", linewidth=3,
-                      zorder=1, solid_capstyle="butt")  # fmt: skip
-            axis.plot(row.value, y, marker="o" if pearson else "s", markersize=4, zorder=3,
-                      color="0.1", markerfacecolor="0.1" if pearson else "white",
-                      linestyle="", label=f"{'PCC' if pearson else 'SRCC'}" if not place else None,
-                      )  # fmt: skip
+            marker, face, name = looks[row.method]
+            y = place + (-0.16 if name == "PCC" else 0.16)
+            (thin,) = axis.plot([row.low, row.high], [y, y], color="0.05", linewidth=0.7, zorder=2,
+                                label="95% interval")  # fmt: skip
+            (thick,) = axis.plot([row.without_low, row.without_high], [y, y], color="0.55",
+                                 linewidth=3.5, zorder=1, solid_capstyle="butt",
+                                 label="any one left out")  # fmt: skip
+            axis.plot(row.value, y, marker=marker, markersize=4, zorder=3, color="0.05",
+                      markerfacecolor=face, linestyle="", label=name)  # fmt: skip
     axis.set_yticks(range(len(names)), names)
-    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     axis.set_xlim(min(0.4, found["low"].min() - 0.03), 1.02)
-    axis.set_xlabel("correlation of iFID with gFID  (better \N{RIGHTWARDS ARROW})\n"
-                    "thin: 95% interval, thick: any one left out")  # fmt: skip
-    axis.set_title(f"blue: the paper's {span([low, high])}", loc="left")
-    axis.legend(loc="lower left", handletextpad=0.2, borderpad=0.1)
+    axis.set_xlabel("correlation  (better \N{RIGHTWARDS ARROW})")
+    axis.set_title(f"the paper: {span([low, high])}", loc="left")
+    points = dict(zip(("PCC", "SRCC"), axis.lines[2::3]))
+    return [*points.values(), thin, thick, band]
 
 
 def benchmark_caption(table: pd.DataFrame, found: pd.DataFrame, seed: int) -> str:

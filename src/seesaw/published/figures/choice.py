@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,8 +11,9 @@ from matplotlib.lines import Line2D
 from seesaw.figures.generation import draw_ranks, ranked, selected
 from seesaw.figures.scatter import marker_style
 from seesaw.figures.style import FULL_WIDTH, SMALL, group_styles, new_figure, styled
-from seesaw.published import benchmark, scores, subsets
-from seesaw.published.figures.words import Drawn, power, strength
+from seesaw.published import benchmark
+from seesaw.published.figures.pools import pools, whole
+from seesaw.published.figures.words import Drawn, listed, power, strength
 from seesaw.score_table import CONDITIONS, label, measured, pool, values, worse
 
 SELECTORS = ("gfid", "ifid", "rfid", "psnr", "ssim", "lpips",
@@ -41,8 +43,8 @@ def seesaw(seed: int = 0) -> Drawn:
         The figure; a row per metric and autoencoder: value, loss to the best and its share of the
         range, with rank by gFID and by drift; the caption.
     """
-    styles = group_styles(scores())
-    six = by_family(subsets(scores())["rows with gFID"])
+    styles = group_styles(whole())
+    six = by_family(pools()["rows with gFID"])
     frame = ranked(six, "gfid", "spatial")
     chosen = selected(frame)
     metrics = measured(six, ("gfid", *CONDITIONS))
@@ -143,10 +145,9 @@ def regret(seed: int = 0) -> Drawn:
     Returns:
         The figure; a row per pool, target and metric; the caption.
     """
-    whole = scores()
-    styles = group_styles(whole)
-    six, joined = subsets(whole)["rows with gFID"], joined_scores()
-    once = subsets(whole)["duplicates removed"]
+    styles = group_styles(whole())
+    six, joined = pools()["rows with gFID"], joined_scores()
+    once = pools()["duplicates removed"]
     panels = [
         ("rows with gFID", six, "gfid", "gFID lost"),
         ("rows with gFID", six, "spatial", "Spatial drift lost"),
@@ -156,13 +157,13 @@ def regret(seed: int = 0) -> Drawn:
     ]
     points = [regrets(pool_of, target).assign(pool=name) for name, pool_of, target, _ in panels]
     families = within_families(once)
-    figure = new_figure(FULL_WIDTH, 3.1)
+    figure = new_figure(FULL_WIDTH, 3.4)
     axes = figure.subplots(1, len(panels), sharey=True)
     for axis, found, (_, _, _, words) in zip(axes, points, panels, strict=True):
         _draw_regret(axis, found, styles)
         axis.set_xlabel(f"{words}\n(better: left)")
     for row in families.itertuples():
-        style = marker_style(styles[row.group]) | {"markersize": 2.6, "alpha": 0.7, "zorder": 2}
+        style = marker_style(styles[row.group]) | {"markersize": 3.0, "alpha": 0.8, "zorder": 2}
         axes[-1].plot(row.lost, SELECTORS.index(row.metric) + 0.32, **style)
     for axis, found, words in zip(axes, points, TITLES, strict=True):
         axis.set_title(f"{words}\nn = {found['n'].max()}", loc="left")
@@ -183,7 +184,7 @@ TITLES = (
 
 def joined_scores() -> pd.DataFrame:
     """Autoencoders of Table 5 that the iFID benchmark has too, with its gFID (SiT-XL) and iFID."""
-    table, other = scores(), benchmark().set_index("autoencoder")
+    table, other = whole(), benchmark().set_index("autoencoder")
     table = table[table["autoencoder"].isin(other.index) & (table["metric"] != "gfid")]
     rows = []
     for name, block in table.groupby("autoencoder", sort=False):
@@ -203,27 +204,30 @@ def regrets(scores: pd.DataFrame, target: str) -> pd.DataFrame:
         ``high`` (range with any one autoencoder left out), ``blind`` (mean over all), ``worst``,
         ``n``. Metrics without values have no row.
     """
-    frame = pd.DataFrame({"target": worse(scores, target)}).dropna()
-    groups, rows = pool(scores)["group"], []
+    judged = worse(scores, target).dropna()
+    names, groups = judged.index, pool(scores)["group"]
+    lost = (judged - judged.min()).to_numpy()
+    rows = []
     for metric in measured(scores, SELECTORS):
-        by = worse(scores, metric).reindex(frame.index).dropna()
-        if len(by) < len(frame):
+        by = worse(scores, metric).reindex(names).to_numpy()
+        if np.isnan(by).any():
             continue
-        lost = frame["target"] - frame["target"].min()
-        without = [lost_by(by.drop(name), frame["target"].drop(name)) for name in by.index]
+        chosen = names[by.argmin()]
+        every = np.arange(len(names))
+        without = [lost_by(by[every != i], lost[every != i]) for i in every]
         rows.append(
             {
-                "target": target, "metric": metric, "autoencoder": by.idxmin(),
-                "group": groups[by.idxmin()], "lost": lost[by.idxmin()], "low": min(without),
+                "target": target, "metric": metric, "autoencoder": chosen,
+                "group": groups[chosen], "lost": lost_by(by, lost), "low": min(without),
                 "high": max(without), "blind": lost.mean(), "worst": lost.max(), "n": len(by),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def lost_by(by: pd.Series, target: pd.Series) -> float:
+def lost_by(by: np.ndarray, target: np.ndarray) -> float:
     """What the one with the smallest ``by`` loses in ``target``, of which less is better."""
-    return float(target[by.idxmin()] - target.min())
+    return float(target[by.argmin()] - target.min())
 
 
 def within_families(scores: pd.DataFrame, at_least: int = 3) -> pd.DataFrame:
@@ -244,8 +248,9 @@ def _draw_regret(axis: Axes, found: pd.DataFrame, styles: Mapping[str, tuple[str
         axis.plot(row.lost, y, **marker_style(styles[row.group]), zorder=3)
     for metric in SELECTORS:
         if metric not in set(found["metric"]):
-            axis.text(0.5, SELECTORS.index(metric), "not published", fontsize=SMALL - 1,
-                      color="0.5", ha="center", va="center",
+            axis.text(0.5, SELECTORS.index(metric), "not published", fontsize=SMALL - 0.5,
+                      color="0.45", ha="center", va="center", zorder=4,
+                      bbox={"facecolor": "white", "linewidth": 0, "pad": 0.8},
                       transform=axis.get_yaxis_transform())  # fmt: skip
     axis.axvline(found["blind"].iloc[0], color="0.35", linewidth=0.7, linestyle=(0, (4, 3)))
     right = max(found["worst"].iloc[0], found["high"].max())
@@ -263,8 +268,8 @@ def _draw_looks(
         Line2D([], [], color="0.35", linewidth=0.7, linestyle=(0, (4, 3)), label="blind pick"),
     ]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.3,
-        columnspacing=0.8,
+        handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.5,
+        columnspacing=1.1,
         title="Marker: family of the chosen autoencoder (small: within that family).",
         alignment="left",
     )  # fmt: skip
@@ -283,7 +288,7 @@ def regret_caption(points: Sequence[pd.DataFrame], families: pd.DataFrame) -> st
         )
 
     reconstruction = [m for m in ("rfid", "psnr", "ssim", "lpips") if m in drift_all.index]
-    lost = ", ".join(f"{label(m)} {drift_all.loc[m, 'lost']:.4f}" for m in reconstruction)
+    lost = listed(f"{drift_all.loc[m, 'lost']:.4f} ({label(m)})" for m in reconstruction)
     most = families.loc[families["lost"].idxmax()]
     own = families[families["metric"].isin(reconstruction)]
     return (
@@ -292,7 +297,7 @@ def regret_caption(points: Sequence[pd.DataFrame], families: pd.DataFrame) -> st
         f"{takes(gfid6, drift6, 'gfid')}; {takes(gfid6, drift6, 'psnr')}. Of the "
         f"{drift_both['n'].max()} that are in both papers, {takes(gfid_both, drift_both, 'ifid')}; "
         f"{takes(gfid_both, drift_both, 'psnr')}. Of all {drift_all['n'].max()} distinct ones "
-        f"reconstruction metrics lose {lost} of drift (blind pick "
+        f"choosing by a reconstruction metric loses {lost} of drift (blind pick "
         f"{drift_all['blind'].iloc[0]:.4f}), and within a family they lose nothing in "
         f"{(own['lost'] == 0).sum()} of {len(own)} cases (the most: {label(most['metric'])} in "
         f"{most['group']}, {most['lost']:.4f} of {most['worst']:.4f}). A regret is one choice out "

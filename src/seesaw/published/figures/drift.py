@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from seesaw.figures import scatter, sweeps
 from seesaw.figures.correlation import SIGNIFICANT, draw_heatmap
 from seesaw.figures.style import FULL_WIDTH, SMALL, new_figure, p_text, styled
-from seesaw.published import scores, subsets
+from seesaw.published.figures.pools import pools, whole
 from seesaw.published.figures.words import RHO, Drawn, listed, p_span, span, strength, undecided
-from seesaw.score_table import CONDITIONS, QUALITY, distinct, label, measured, pool, worse
+from seesaw.score_table import CONDITIONS, QUALITY, label, measured, pool, worse
 from seesaw.stats import Comparison, compare_dependent, correlate, spearman
 from seesaw.tables import correlations
 
@@ -33,7 +33,7 @@ def figure2(seed: int = 0) -> Drawn:
         The figure; the rows of :func:`seesaw.tables.correlations` (Spearman, oriented so that +
         means that both get worse together) with their pool in column ``rows``; the caption.
     """
-    chosen = {name: table for name, table in subsets(scores()).items() if name in PANELS}
+    chosen = {name: pools()[name] for name in PANELS}
     rows = measured(chosen["all rows"], QUALITY)
     columns = measured(chosen["all rows"], CONDITIONS)
     pairs = list(itertools.product(rows, columns))
@@ -44,7 +44,7 @@ def figure2(seed: int = 0) -> Drawn:
     figure = new_figure(FULL_WIDTH, 2.15)
     axes = figure.subplots(1, len(tables), sharey=True)
     for axis, (name, table) in zip(axes, tables.items(), strict=True):
-        image = draw_heatmap(axis, table, rows, columns, fontsize=5.0)
+        image = draw_heatmap(axis, table, rows, columns, fontsize=5.5)
         names = [SHORT_LABELS[metric] for metric in columns]
         axis.set_xticks(range(len(columns)), names, rotation=55, ha="right", rotation_mode="anchor")
         axis.set_title(f"{name[0].upper()}{name[1:]}: {counts(table)}", loc="center")
@@ -72,7 +72,7 @@ def caption2(points: pd.DataFrame, seed: int) -> str:
         points: the rows of :func:`figure2`.
         seed: of the permutations.
     """
-    chosen = subsets(scores())
+    chosen = pools()
 
     def of(name: str, metric: str) -> pd.DataFrame:
         return points[(points["rows"] == name) & (points["x"] == metric)]
@@ -149,30 +149,28 @@ def figure9(seed: int = 0) -> Drawn:
 
 
 def _scattered(draw: Callable[..., tuple[Figure, pd.DataFrame]], against: str, seed: int) -> Drawn:
-    table = scores()
-    figure, points = draw(table, key="group")
-    return figure, points, scatter_caption(points, table, against)
+    figure, points = draw(whole(), key="group")
+    return figure, points, scatter_caption(points, against)
 
 
-def scatter_caption(points: pd.DataFrame, table: pd.DataFrame, against: str) -> str:
+def scatter_caption(points: pd.DataFrame, against: str) -> str:
     """Per metric the range of rho over its panels, p and n; and what the few with gFID can tell.
 
     Args:
         points: of :func:`seesaw.figures.scatter.scatter_grid`.
-        table: the scores that they are from, all rows.
         against: the conditions in words.
     """
     panels = points.drop_duplicates(["x_metric", "y_metric"])
     pairs = [sorted(pair, key=CONDITIONS.__contains__)
              for pair in zip(panels["x_metric"], panels["y_metric"])]  # fmt: skip
     panels = panels.assign(metric=[metric for metric, _ in pairs])
-    every = subsets(table)["all rows"]
+    every = pools()["all rows"]
     panels["all"] = [spearman(worse(every, x), worse(every, y)) if x != "gfid" else None
                      for x, y in pairs]  # fmt: skip
     rows = dict(tuple(panels.groupby("metric", sort=False)))
     gfid = rows.pop("gfid", None)
-    once, whole = len(pool(distinct(table))), len(pool(every))
-    found = (f"{label(metric)} {span(of['rho'])} ({p_span(of['p'])}; all {whole} rows: "
+    once, count = len(pool(pools()["duplicates removed"])), len(pool(every))
+    found = (f"{label(metric)} {span(of['rho'])} ({p_span(of['p'])}; all {count} rows: "
              f"{span(of['all'], 3)})" for metric, of in rows.items())  # fmt: skip
     words = [
         f"Published metrics against {against}: a point is one of the {once} autoencoders that "

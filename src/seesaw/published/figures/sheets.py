@@ -53,8 +53,8 @@ def _whisker(axis: Axes, x: float, y: float, ends: Sequence[float], look: tuple[
 def _correlation_axis(axis: Axes, title: str, n: int) -> None:
     axis.axvline(0, color="0.4", linewidth=0.7)
     axis.set_xlim(-1.02, 1.02)
-    ticks = (-1, -0.5, 0, 0.5, 1)
-    axis.set_xticks(ticks, [short(tick, 1) for tick in ticks])
+    axis.set_xticks((-1, -0.5, 0, 0.5, 1))
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_title(f"{title}, n = {n}", loc="left")
     axis.grid(visible=False, axis="y")
 

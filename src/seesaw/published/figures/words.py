@@ -22,7 +22,9 @@ def strength(found: Correlation, symbol: str = RHO) -> str:
         return f"no {symbol} ({found.note}; n = {found.n})"
     parts = []
     if found.low is not None and found.high is not None:
-        parts.append(f"95% interval {span([found.low, found.high])}")
+        wide = found.low < found.high
+        ends = span([found.low, found.high]) if wide else "without width"
+        parts.append(f"95% interval {ends}")
     if found.p is not None:
         parts.append(f"{found.p_method} {p_text(found.p)}".strip())
     return f"{symbol} = {short(found.value, 2)} ({', '.join([*parts, f'n = {found.n}'])})"
