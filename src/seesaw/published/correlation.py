@@ -381,6 +381,13 @@ def comparison_row(
     a, b, target_values = columns
     found = compare_dependent(a, b, target_values, method=method)
     first, second, target = names
+    given = [partial(a, target_values, b, method), partial(b, target_values, a, method)]
+    notes = [found.note.replace(": are both metrics oriented?", "")]
+    notes += [
+        f"{name} given {other}: {part.note}"
+        for name, other, part in zip((first, second), (second, first), given, strict=True)
+        if part.value is None
+    ]
     verdict = "cannot be told"
     if found.p is not None and found.p < 0.05:
         verdict = f"{first if found.first > found.second else second} predicts better"
@@ -394,13 +401,13 @@ def comparison_row(
         "r_first": _rounded(found.first),
         "r_second": _rounded(found.second),
         "r_between": _rounded(found.between),
-        "first_given_second": _rounded(partial(a, target_values, b, method).value),
-        "second_given_first": _rounded(partial(b, target_values, a, method).value),
+        "first_given_second": _rounded(given[0].value),
+        "second_given_first": _rounded(given[1].value),
         "n": found.n,
         "t": _rounded(found.t),
         "p": _rounded(found.p, 6),
         "verdict": verdict,
-        "note": found.note,
+        "note": "; ".join(note for note in notes if note),
     }
 
 
