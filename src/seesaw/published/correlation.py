@@ -9,25 +9,32 @@ import pandas as pd
 from seesaw.published.data import autoencoders, benchmark, read, scores, subsets
 from seesaw.score_table import CONDITIONS, label, measured, pool, worse
 from seesaw.stats import (
+    EXACT_UP_TO,
     Method,
     bca_interval,
     compare_dependent,
-    correlate,
     fisher_interval,
+    kendall,
     leave_one_out,
     one_per_family,
     partial,
+    pearson,
+    permutation_p,
     smallest_detectable,
+    spearman,
 )
 
+COEFFICIENTS = {"pearson": pearson, "spearman": spearman, "kendall": kendall}
 METHODS: tuple[Method, ...] = ("pearson", "spearman", "kendall")
 RESAMPLES = 2000
 """Of the bootstrap: enough for its 2.5% tails, and all tables together take seconds."""
+PERMUTATIONS = 5000
+"""Where n is too large for all: the smallest p is 0.0002."""
 PREDICTORS = ("gfid", "rfid", "psnr", "ssim", "lpips")
 LATENT = ("latent-canny", "latent-depth")
 TABLE2_PREDICTORS = ("gfid", "inception-score", "precision", "recall", *PREDICTORS[1:])
 TABLE2_CONDITIONS = ("spatial", "identity", "face-recall", "clip", "dino", *LATENT)
-DIGITS = 4
+DIGITS = 6
 
 
 def correlations(seed: int = 0) -> pd.DataFrame:
@@ -93,9 +100,9 @@ def correlation_row(
         is empty. Missing is None, never NaN.
     """
     whole = x.notna() & y.notna()
-    found = correlate(x, y, method, seed)
-    n = int(whole.sum())
-    row: dict[str, object] = {"method": method, "value": _rounded(found.value), "n": n}
+    a, b, n = x[whole].to_numpy(np.float64), y[whole].to_numpy(np.float64), int(whole.sum())
+    value = COEFFICIENTS[method](a, b) if n >= 3 else None
+    row: dict[str, object] = {"method": method, "value": _rounded(value), "n": n}
     empty = dict.fromkeys(
         (
             "bca_low", "bca_high", "family_low", "family_high", "fisher_low", "fisher_high",
@@ -104,19 +111,22 @@ def correlation_row(
         )
     )  # fmt: skip
     row |= empty
-    notes = [found.note] if found.note else []
-    row["detectable"] = _rounded(smallest_detectable(n)) if n else None
-    if found.value is None:
-        return {**row, "note": "; ".join(notes)}
-    a, b = x[whole].to_numpy(), y[whole].to_numpy()
+    lost = len(whole) - n
+    notes = [f"{lost} of {len(whole)} pairs left out: a value is missing"] if lost else []
+    row["detectable"] = _rounded(smallest_detectable(n), 4)
+    if value is None:
+        why = "all values of one metric are equal" if n >= 3 else f"{n} of the 3 pairs it takes"
+        return {**row, "note": "; ".join([why, *notes])}
+    in_order = np.lexsort((b, a))  # so that the order of the autoencoders changes no draw
     settings = {"seed": seed, "resamples": RESAMPLES}
     row |= _interval("bca", bca_interval(a, b, method, **settings))
-    row |= _interval("fisher", fisher_interval(found.value, n, method))
+    row |= _interval("fisher", fisher_interval(value, n, method))
     if families is not None:
         labels = families[whole].to_numpy()
         if len(set(labels)) < n:
             row |= _interval("family", bca_interval(a, b, method, clusters=labels, **settings))
-    row |= {"p": _rounded(found.p, 5), "p_method": found.p_method}
+    p = permutation_p(a[in_order], b[in_order], method, seed=seed, permutations=PERMUTATIONS)
+    row |= {"p": _rounded(p), "p_method": "exact" if n <= EXACT_UP_TO else "Monte Carlo"}
     without = leave_one_out(a, b, method)
     if without is not None:
         names = x.index[whole]
@@ -129,7 +139,7 @@ def correlation_row(
 
 def _interval(name: str, interval: tuple[float, float] | None) -> dict[str, float | None]:
     low, high = interval or (None, None)
-    return {f"{name}_low": _rounded(low), f"{name}_high": _rounded(high)}
+    return {f"{name}_low": _rounded(low, 4), f"{name}_high": _rounded(high, 4)}
 
 
 def _rounded(value: float | None, digits: int = DIGITS) -> float | None:
@@ -280,29 +290,14 @@ def comparisons() -> pd.DataFrame:
 
 
 def _predict_drift() -> Iterator[dict[str, object]]:
-    parts = subsets(scores())
-    for subset, part in parts.items():
-        for condition, method in itertools.product(CONDITIONS, METHODS[:2]):
-            yield _compared("psnr", "rfid", condition, part, method, "drift", subset)
-    part = parts["rows with gFID"]
-    for condition, method in itertools.product(CONDITIONS, METHODS[:2]):
-        yield _compared("psnr", "gfid", condition, part, method, "drift", "rows with gFID")
-
-
-def _compared(
-    first: str,
-    second: str,
-    target: str,
-    part: pd.DataFrame,
-    method: Method,
-    question: str,
-    subset: str,
-) -> dict[str, object]:
-    columns = pd.concat(
-        [worse(part, metric) for metric in (first, second, target)], axis=1
-    ).dropna()
-    names = [label(metric) for metric in (first, second, target)]
-    return comparison_row(question, subset, names, columns.to_numpy().T, method)
+    for subset, part in subsets(scores()).items():
+        seconds = ("rfid", "gfid") if subset == "rows with gFID" else ("rfid",)
+        oriented = {metric: worse(part, metric) for metric in ("psnr", *seconds, *CONDITIONS)}
+        for second, target, method in itertools.product(seconds, CONDITIONS, METHODS[:2]):
+            metrics = ("psnr", second, target)
+            columns = np.stack([oriented[metric].to_numpy() for metric in metrics])
+            names = [label(metric) for metric in metrics]
+            yield comparison_row("drift", subset, names, columns, method)
 
 
 def _predict_gfid() -> Iterator[dict[str, object]]:
@@ -325,14 +320,44 @@ def _printed_coefficients() -> Iterator[dict[str, object]]:
     for model, cfg, method in itertools.product(("SiT-XL", "SiT-B"), ("no", "yes"), METHODS[:2]):
         first, second = (printed_correlation(m, model, cfg, method) for m in ("iFID", "rFID"))
         each_other = between["pcc_rfid" if method == "pearson" else "srcc_rfid"]
-        matrix = [[1, each_other, first], [each_other, 1, second], [first, second, 1]]
+        matrix, note = feasible(each_other, first, second)
         guided = "with guidance" if cfg == "yes" else "no guidance"
         names = ["iFID", "rFID", f"gFID {model}, {guided}"]
         # Williams' t depends on the three coefficients and n only, so that any vectors with them do
-        vectors = vectors_with(np.array(matrix), n)
+        vectors = vectors_with(matrix, n)
         question = "gFID, from the paper's coefficients"
         row = comparison_row(question, "in the paper", names, vectors, "pearson")
-        yield row | {"method": method}
+        yield row | {"method": method, "note": "; ".join(n for n in (note, row["note"]) if n)}
+
+
+def feasible(between: float, first: float, second: float) -> tuple[np.ndarray, str]:
+    """The correlations of two metrics and a target as a matrix that some values can have.
+
+    Coefficients printed with two digits may contradict each other. Then they are moved within
+    their rounding to where they contradict each other least, which the note says.
+
+    Returns:
+        The matrix (3, 3) of first, second and target; and a note, empty if nothing was moved.
+
+    Raises:
+        ValueError: no coefficients that round to these are possible.
+    """
+    given = np.array([between, first, second])
+    moves = np.array(list(itertools.product((-0.005, 0, 0.005), repeat=3)))
+    for moved in (given[None], np.clip(given + moves, -1, 1)):
+        c, a, b = moved.T
+        room = 1 - a**2 - b**2 - c**2 + 2 * a * b * c
+        if room.max() > 0:
+            c, a, b = moved[room.argmax()]
+            matrix = np.array([[1, c, a], [c, 1, b], [a, b, 1]])
+            if len(moved) == 1:
+                return matrix, ""
+            words = f"{first:g}, {second:g} and {between:g} with each other cannot all hold"
+            return matrix, f"{words}; moved by up to 0.005 each"
+    raise ValueError(
+        f"no values have the correlations {first:g} and {second:g} with a target and {between:g} "
+        "with each other, not even within 0.005"
+    )
 
 
 def vectors_with(matrix: np.ndarray, n: int) -> np.ndarray:
@@ -356,6 +381,13 @@ def comparison_row(
     a, b, target_values = columns
     found = compare_dependent(a, b, target_values, method=method)
     first, second, target = names
+    given = [partial(a, target_values, b, method), partial(b, target_values, a, method)]
+    notes = [found.note.replace(": are both metrics oriented?", "")]
+    notes += [
+        f"{name} given {other}: {part.note}"
+        for name, other, part in zip((first, second), (second, first), given, strict=True)
+        if part.value is None
+    ]
     verdict = "cannot be told"
     if found.p is not None and found.p < 0.05:
         verdict = f"{first if found.first > found.second else second} predicts better"
@@ -369,13 +401,13 @@ def comparison_row(
         "r_first": _rounded(found.first),
         "r_second": _rounded(found.second),
         "r_between": _rounded(found.between),
-        "first_given_second": _rounded(partial(a, target_values, b, method).value),
-        "second_given_first": _rounded(partial(b, target_values, a, method).value),
+        "first_given_second": _rounded(given[0].value),
+        "second_given_first": _rounded(given[1].value),
         "n": found.n,
         "t": _rounded(found.t),
         "p": _rounded(found.p, 6),
         "verdict": verdict,
-        "note": found.note,
+        "note": "; ".join(note for note in notes if note),
     }
 
 
@@ -390,11 +422,11 @@ def cross_paper_correlations(seed: int = 0) -> pd.DataFrame:
     shared = [name for name in table.index if name in set(part["autoencoder"])]
     metrics = ("rfid", "psnr", "ssim", "lpips", *CONDITIONS)
     families = autoencoders()["family"].reindex(shared)
+    oriented = {metric: worse(part, metric).reindex(shared) for metric in metrics}
     rows = []
     for (x, column), y, method in itertools.product(
         BENCHMARK_COLUMNS.items(), metrics, METHODS[:2]
     ):
-        own = worse(part, y).reindex(shared)
-        row = correlation_row(table[column].reindex(shared), own, method, seed, families)
+        row = correlation_row(table.loc[shared, column], oriented[y], method, seed, families)
         rows.append({"x": x, "y": label(y), **row})
     return pd.DataFrame(rows)

@@ -20,6 +20,7 @@ from seesaw.published.data import (
     TABLE5,
     autoencoders,
     noise_floor,
+    printed,
     read,
 )
 from seesaw.registry import BACKBONES, METRICS, NETWORKS
@@ -57,6 +58,12 @@ NETWORK_WORDS: Mapping[str, tuple[str, ...]] = {
     "control-l1 depth": ("midas",),
 }
 """Metric -> a word of each network that the papers use for it; no entry: none needed."""
+AUTOENCODER_COLUMN = {
+    "seesaw_table2": "model",
+    "seesaw_table3": "ae",
+    "seesaw_table5": "weight_name",
+    "ifid_readme_benchmark": "vae",
+}
 FACES = ("identity", "face-recall")
 AS_REPORTED = "its authors' report"
 IFID_DEFAULT = "slerp alpha=0.5 k=10 n=1000000"
@@ -87,7 +94,8 @@ def reproduction(scores: pd.DataFrame | None = None) -> pd.DataFrame:
     rows["same_model_twice"] = rows["metric"].map(twice)
     unit = 10.0 ** -rows["published"].map(_digits)
     rows["tolerance"] = (rows["noise_floor"].fillna(0.0) + unit / 2).round(7)
-    own = [_own(scores, row) for row in rows.itertuples()]
+    run = {} if scores is None else dict(list(scores.groupby(["autoencoder", "metric"])))
+    own = [_own(run.get((row.autoencoder, row.metric)), row) for row in rows.itertuples()]
     rows["ours"] = pd.Series([value for value, _, _ in own], dtype="float64")
     rows["protocol"] = [words for _, words, _ in own]
     rows["note"] = [why for _, _, why in own]
@@ -136,12 +144,9 @@ def same_model_twice() -> pd.Series:
 
 
 def _printed(name: str) -> pd.DataFrame:
-    """A table with its numbers as the text that is printed."""
-    from seesaw.published.data import FOLDER
-
-    table = read(name)
-    raw = pd.read_csv(FOLDER / f"{name}.csv", dtype=str, keep_default_na=False)
-    return raw.set_index(table.columns[1] if name == "seesaw_table5" else table.columns[0])
+    """A table with its numbers as the text that is printed, indexed by its autoencoders."""
+    read(name)  # checks it
+    return printed(name).set_index(AUTOENCODER_COLUMN[name])
 
 
 def _value(
@@ -187,11 +192,13 @@ def _digits(printed: str) -> int:
     return len(printed.partition(".")[2])
 
 
-def _own(scores: pd.DataFrame | None, row: tuple) -> tuple[float | None, str, str]:
-    """Our value by the paper's protocol, its protocol, and why there is none."""
-    if scores is None:
+def _own(found: pd.DataFrame | None, row: tuple) -> tuple[float | None, str, str]:
+    """Our value by the paper's protocol, its protocol, and why there is none.
+
+    ``found`` are the scores of this autoencoder and metric, if there are any.
+    """
+    if found is None:
         return None, "", ""
-    found = scores[(scores["autoencoder"] == row.autoencoder) & (scores["metric"] == row.metric)]
     if row.setting == AS_REPORTED:
         found = found[found["variant"] == ""]
     elif row.metric == "gfid":

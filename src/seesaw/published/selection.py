@@ -100,7 +100,7 @@ def _row(
         "chosen_value": judged[chosen],
         "best": best,
         "best_value": judged[best],
-        "rank": int(judged.rank(method="min")[chosen]),
+        "rank": int((judged < judged[chosen]).sum()) + 1,
         "regret": round(float(lost), 6),
         "regret_share": round(float(lost / span), 4) if span > 0 else 0.0,
         "random_share": round(float((judged.mean() - judged.min()) / span), 4) if span > 0 else 0.0,
