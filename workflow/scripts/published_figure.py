@@ -10,5 +10,5 @@ if __name__ == "__main__":
     name = snakemake.wildcards.published_figure
     figure, points, caption = draw_figure(name, snakemake.params.seed)
     kinds = {kind: snakemake.output[kind] for kind in ("pdf", "png", "csv")}
-    save_figure(figure, points, kinds, dpi=300)
+    save_figure(figure, points, kinds)
     write_text(snakemake.output.caption, caption + "\n")

@@ -110,11 +110,14 @@ def new_figure(width: float, height: float) -> Figure:
 def group_styles(scores: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Colour and marker per group: that of :data:`FAMILIES`, else by order of first appearance.
 
-    Up to 48 groups that are not published families look different from them and each other.
+    Up to 48 groups that are not published families look different from them and each other; the
+    colours of published families among the scores come last.
     """
     groups = list(dict.fromkeys(pool(scores)["group"]))
+    taken = {FAMILIES[group][0] for group in groups if group in FAMILIES}
     looks = [(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in range(63)]
-    free = itertools.cycle(look for look in looks if look not in FAMILIES.values())
+    looks = [look for look in looks if look not in FAMILIES.values()]
+    free = itertools.cycle(sorted(looks, key=lambda look: look[0] in taken))
     return {group: FAMILIES[group] if group in FAMILIES else next(free) for group in groups}
 
 

@@ -122,8 +122,8 @@ def table3_caption(table: pd.DataFrame, n: int) -> str:
         f"{short(own['low'].min(), 2)}. {listed(against)} go against gFID in every setting "
         f"({opposed}), {listed(partly)} can be told from 0 in some; {listed(never)} nowhere "
         f"({power(n)}). The largest |correlation| of iFID is {ahead} above that of the next, "
-        f"{rival['metric']}, and their intervals {overlap}; a paired test would need values per "
-        "autoencoder, which are not printed."
+        f"{rival['metric']}, and their intervals {overlap}; a test of which is larger "
+        "would need the correlation of both, which is not printed."
     )
 
 
@@ -173,7 +173,7 @@ def table4_caption(table: pd.DataFrame, n: int) -> str:
         f"settings, {short(width, 2)} across a typical interval. {reach} of {len(table)} intervals "
         f"reach the best value and {above} values are above the highest lower end "
         f"({short(ends, 2)}), so {verdict} shown to be better. All share their autoencoders; a "
-        "paired test would see more, but needs values that are not printed."
+        "paired test would see more, but needs values per autoencoder that are not printed."
     )
 
 
