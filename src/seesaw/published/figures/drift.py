@@ -113,8 +113,8 @@ def versus(first: str, second: str, found: Comparison) -> str:
         return f"{first} and {second} cannot be compared as its predictors ({found.note})."
     verdict = "predicts" if found.p < SIGNIFICANT else "is not shown to predict"
     return (
-        f"{first} {verdict} spatial drift better than {second} (Williams' t of the ranks {found.t:.2f}, "
-        f"{p_text(found.p)}, n = {found.n})."
+        f"{first} {verdict} spatial drift better than {second} (Williams' t of the ranks "
+        f"{found.t:.2f}, {p_text(found.p)}, n = {found.n})."
     )
 
 
