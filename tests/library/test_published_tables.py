@@ -78,7 +78,7 @@ class TestEveryTable:
         with pytest.raises(ValueError, match="unknown published table 'table9'.*cross_paper"):
             make_table("table9")
 
-    @pytest.mark.parametrize("name", ["ifid_vs_gfid", "cross_paper_correlations"])
+    @pytest.mark.parametrize("name", ["ifid_vs_gfid"])
     def test_seed_moves_intervals_only(self, made, name):
         again, other = make_table(name, 0), make_table(name, 1)
         pd.testing.assert_frame_equal(again, made(name))

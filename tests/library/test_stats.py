@@ -112,7 +112,7 @@ class TestBootstrap:
         hits = 0
         for seed in range(150):
             x, y = sample(40, 0.6, seed=1000 + seed)
-            low, high = interval(x, y, method, seed=seed, resamples=600)
+            low, high = interval(x, y, method, seed=seed, resamples=400)
             hits += low <= TRUTH[method](0.6) <= high
         assert 0.87 <= hits / 150 <= 0.99  # 3 standard errors around 0.93
 
@@ -226,7 +226,7 @@ class TestPermutation:
     )
     def test_uniform_when_unrelated(self, n, method):
         found = [
-            permutation_p(*sample(n, seed=seed), method, seed=seed, permutations=499)
+            permutation_p(*sample(n, seed=seed), method, seed=seed, permutations=199)
             for seed in range(200)
         ]
         assert scipy.stats.kstest(found, "uniform").pvalue > 0.01
@@ -282,7 +282,7 @@ class TestCorrelate:
         assert correlate(x, y, seed=1) == correlate(x, y, seed=1)
         assert correlate(x, y, seed=1).low != correlate(x, y, seed=2).low
 
-    @settings(deadline=None, max_examples=30)
+    @settings(deadline=None, max_examples=20)
     @given(st.lists(st.tuples(FINITE, FINITE), max_size=6), st.sampled_from(METHODS))
     def test_never_nan_and_always_explained(self, pairs, method):
         x, y = np.array(pairs).reshape(-1, 2).T
@@ -319,12 +319,10 @@ class TestFisher:
 
     @pytest.mark.parametrize("method", METHODS)
     def test_covers_as_often_as_it_says(self, method):
-        hits = 0
-        for seed in range(400):
-            x, y = sample(20, 0.6, seed=2000 + seed)
-            low, high = fisher_interval(SCIPY[method](x, y).statistic, 20, method)
-            hits += low <= TRUTH[method](0.6) <= high
-        assert 0.95 - 3 * np.sqrt(0.95 * 0.05 / 400) <= hits / 400 <= 0.99
+        x, noise = np.random.default_rng(0).normal(size=(2, 2000, 20))
+        found = [fisher_interval(v, 20, method) for v in ROWWISE[method](x, 0.6 * x + 0.8 * noise)]
+        hits = [low <= TRUTH[method](0.6) <= high for low, high in found]
+        assert 0.925 <= np.mean(hits) <= 0.965  # 3 standard errors around 0.94 to 0.95
 
     @pytest.mark.parametrize("method", METHODS)
     def test_none_where_there_is_none(self, method):
@@ -349,12 +347,13 @@ class TestBCa:
     @pytest.mark.parametrize("method", METHODS)
     def test_agrees_with_scipy(self, method):
         x, y = sample(16, 0.7, seed=3)
-        ours = bca_interval(x, y, method, resamples=20_000)
+        x, y = x[np.argsort(x)], y[np.argsort(x)]  # so that both draw the same resamples
+        ours = bca_interval(x, y, method, seed=1, resamples=5000)
         reference = scipy.stats.bootstrap(
-            (x, y), lambda a, b, axis: ROWWISE[method](a, b), paired=True, method="BCa",
-            n_resamples=20_000, batch=2000, rng=np.random.default_rng(1),
+            (x, y), lambda a, b, axis: np.round(ROWWISE[method](a, b), 12), paired=True,
+            method="BCa", n_resamples=5000, rng=np.random.default_rng(1),
         ).confidence_interval  # fmt: skip
-        assert ours == pytest.approx((reference.low, reference.high), abs=0.02)
+        assert ours == pytest.approx((reference.low, reference.high), abs=1e-6)
 
     def test_differs_from_percentile_in_the_skewed_direction(self):
         # Pearson's bootstrap is skewed and biased away from 0: BCa moves both ends toward 0
@@ -393,15 +392,15 @@ class TestBCa:
         rng = np.random.default_rng(11)
         of = np.repeat(np.arange(12), 3)
         alone, whole = 0, 0
-        for seed in range(120):
+        for seed in range(100):
             x, y = np.sqrt(0.9) * rng.normal(size=(2, 12))[:, of]
             x, y = np.array([x, y]) + np.sqrt(0.1) * rng.normal(size=(2, 36))
             low, high = bca_interval(x, y, seed=seed, resamples=500)
             alone += low <= 0 <= high
             low, high = bca_interval(x, y, seed=seed, resamples=500, clusters=of)
             whole += low <= 0 <= high
-        assert alone / 120 < 0.82
-        assert whole / 120 > 0.87
+        assert alone / 100 < 0.82
+        assert whole / 100 > 0.87
 
     @pytest.mark.parametrize("method", METHODS)
     def test_order_and_missing_pairs_change_nothing(self, method):
@@ -452,9 +451,7 @@ class TestLeaveOneOut:
     @pytest.mark.parametrize("n", [4, 9, 33])
     def test_equals_brute_force(self, n, method):
         x, y = sample(n, 0.6, seed=n)
-        every = [
-            SCIPY[method](np.delete(x, i), np.delete(y, i)).statistic for i in range(n)
-        ]  # fmt: skip
+        every = [SCIPY[method](np.delete(x, i), np.delete(y, i)).statistic for i in range(n)]
         found = leave_one_out(x, y, method)
         assert (found.low, found.high) == pytest.approx((min(every), max(every)), abs=1e-12)
         assert every[found.low_without] == pytest.approx(min(every))
@@ -605,8 +602,8 @@ class TestCompareDependent:
     def test_keeps_its_level(self, method, n):
         root = np.linalg.cholesky([[1, 0.3, 0.6], [0.3, 1, 0.6], [0.6, 0.6, 1]])
         rng = np.random.default_rng(n)
-        found = [compare_dependent(*(root @ rng.normal(size=(3, n))), method).p for _ in range(600)]
-        assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.027)
+        found = [compare_dependent(*(root @ rng.normal(size=(3, n))), method).p for _ in range(300)]
+        assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.038)  # 3 std. errors
 
     def test_finds_the_better_metric(self):
         x, y = sample(33, 0.0, seed=5)
@@ -632,7 +629,7 @@ class TestCompareDependent:
 
     def test_missing_rows_are_counted(self):
         x, y = sample(9, 0.4, seed=7)
-        target = x + sample(9, seed=8)[0]
+        target = x + y + sample(9, seed=8)[0]
         whole = compare_dependent(x, y, target)
         holed = compare_dependent([*x, None, 1, 2], [*y, 1, None, 2], [*target, 1, 2, np.inf])
         assert (holed.t, holed.n) == (whole.t, 9)
@@ -659,7 +656,7 @@ class TestCompareDependent:
         assert found.t is not None
         assert "opposite signs" in found.note
 
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=30)
     @given(st.lists(st.tuples(FINITE, FINITE, FINITE), max_size=7))
     def test_never_nan_and_always_explained(self, rows):
         first, second, target = np.array(rows).reshape(-1, 3).T
@@ -724,10 +721,10 @@ class TestPartial:
     def test_keeps_its_level(self, method, n):
         rng = np.random.default_rng(n)
         below = 0
-        for _ in range(600):
+        for _ in range(300):
             z, e, f = rng.normal(size=(3, n))
             below += partial(z + e, z + f, z, method).p <= 0.05
-        assert below / 600 == pytest.approx(0.05, abs=0.027)
+        assert below / 300 == pytest.approx(0.05, abs=0.038)  # 3 standard errors
 
     def test_order_and_missing_rows(self):
         x, y = sample(9, 0.4, seed=7)
@@ -764,7 +761,7 @@ class TestPartial:
         assert found.p is found.low is None
         assert "perfect" in found.note
 
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=30)
     @given(st.lists(st.tuples(FINITE, FINITE, FINITE), max_size=7))
     def test_never_nan_and_always_explained(self, rows):
         x, y, z = np.array(rows).reshape(-1, 3).T

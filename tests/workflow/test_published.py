@@ -21,7 +21,7 @@ SCORE = {
 def clone(tmp_path_factory):
     """The workflow and the published numbers, without results."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("config", "profiles", "workflow", "src", "resources"):
+    for name in ("config", "envs", "profiles", "workflow", "src", "resources"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", folder)
     return folder

@@ -45,8 +45,10 @@ def compare_dependent(
     Williams' (1959) t of two correlations that share a variable, which Steiger (1980, "Tests for
     comparing elements of a correlation matrix", Psychological Bulletin 87:245-251) recommends for
     small n. It compares signed correlations: orient the metrics first, so that + means agreement.
-    It assumes normal values; for Spearman the same formula is applied to the rank correlations,
-    which is an approximation.
+    It assumes normal values, and then keeps its level: in 4,000 simulations each of equally good
+    metrics, p <= 0.05 in 3.5-5.9% at n = 6 to 33. For Spearman the same formula is applied to the
+    rank correlations, an approximation that finds too many differences where both correlations are
+    strong: at 0.8, p <= 0.05 in 11% at n = 6, 8% at n = 10 and 7% at n = 33; 4-6% at 0.5 and below.
 
     Args:
         first: values (n,); NaN or None stands for a missing one.
@@ -73,9 +75,15 @@ def compare_dependent(
 
     def found(t: float | None, p: float | None, *words: str) -> Comparison:
         return Comparison(
-            first=a, second=b, between=c, n=n, t=t, p=p, method=method,
+            first=a,
+            second=b,
+            between=c,
+            n=n,
+            t=t,
+            p=p,
+            method=method,
             note="; ".join([*words, *notes]),
-        )  # fmt: skip
+        )
 
     if n < 4:
         a = b = c = None
@@ -104,8 +112,9 @@ def partial(
 
     Pearson's of the residuals of x and y after a linear fit on the controls; Spearman: the same on
     ranks. p by t with n - 2 - k degrees of freedom for k (linearly independent) controls, which is
-    exact for normal values; a permutation of residuals is no better founded, since residuals are
-    not exchangeable. The interval is Fisher's with n - k pairs.
+    exact for normal values (on ranks: p <= 0.05 in 4.5-6.3% of 4,000 simulations at n = 6 to 33); a
+    permutation of residuals is no better founded, since residuals are not exchangeable. The
+    interval is Fisher's with n - k pairs.
 
     Args:
         x: values (n,); NaN or None stands for a missing one.

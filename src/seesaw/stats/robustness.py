@@ -109,8 +109,10 @@ def one_per_family(
 def smallest_detectable(n: int, *, level: float = 0.05, power: float = 0.8) -> float | None:
     """The smallest |correlation| in truth that n pairs tell from 0 in ``power`` of the cases.
 
-    By Fisher's z, two-sided: tanh((z(1 - level / 2) + z(power)) / sqrt(n - 3)). For Pearson's r of
-    normal pairs, and near enough for Spearman's rho (its z spreads a little more, by 3% at 0).
+    By Fisher's z, two-sided: tanh((z(1 - level / 2) + z(power)) / sqrt(n - 3)), for Pearson's r of
+    normal pairs. Measured with :func:`seesaw.stats.permutation_p` at the correlation that this
+    gives for 80%, in 1,500 simulations each: Pearson finds it in 86, 84, 83, 81% at n = 6, 10, 13,
+    33; Spearman, on the same pairs, in 58, 72, 73, 75%. So for ranks it is optimistic at small n.
 
     Args:
         n: pairs.
