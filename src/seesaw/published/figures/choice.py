@@ -289,8 +289,8 @@ def regret_caption(points: Sequence[pd.DataFrame], families: pd.DataFrame) -> st
 
     reconstruction = [m for m in ("rfid", "psnr", "ssim", "lpips") if m in drift_all.index]
     lost = listed(f"{drift_all.loc[m, 'lost']:.4f} ({label(m)})" for m in reconstruction)
-    most = families.loc[families["lost"].idxmax()]
     own = families[families["metric"].isin(reconstruction)]
+    most = own.loc[own["lost"].idxmax()]
     return (
         "What is lost against the best of a pool by choosing the autoencoder by one metric; drift "
         f"is the spatial one. Of Seesaw's {drift6['n'].max()} with gFID, "
