@@ -58,7 +58,7 @@ class TestFigure1:
         lines = [line.get_ydata() for line in figure.axes[0].lines]
         assert sorted(map(tuple, lines)) == [(1, 5), (2, 4), (3, 3), (4, 2), (5, 1)]
         words = " ".join(texts(figure))
-        assert "gFID selects a (orange), Spatial drift selects e (blue)" in words
+        assert "gFID selects a, Spatial drift selects e (bold)" in words
         assert "gFID SiT-B plain\nmini-inception" in words
 
     def test_equal_values_share_a_rank_and_not_a_place(self):
@@ -82,7 +82,7 @@ class TestFigure1:
         rows = (scores["metric"] == "gfid") & (scores["autoencoder"] == best)
         scores.loc[rows, "value"] = 1
         words = " ".join(texts(figure1(scores)[0]))
-        assert f"gFID selects {best} (orange), so does drift" in words
+        assert f"gFID selects {best}, so does drift (bold)" in words
 
     def test_without_gfid_or_drift_there_are_words(self, scores):
         assert texts(figure1(make_scores())[0]) == ["Not measured: gFID"]

@@ -407,6 +407,19 @@ def get_builds(wildcards):
     }
 
 
+def get_own_scores(wildcards):
+    """scores.csv of this run and what is in it, if it is there.
+
+    A parameter: as an input, with or without ancient(), Snakemake would make it, which is the whole
+    study. So the table is remade when the file has come, gone or changed, and never asks for it.
+    (A parameter that is a function of the output would not count as changed.)
+    """
+    path = Path(workflow.pathvars.apply("<results>/tables/scores.csv"))
+    if not path.is_file():
+        return {}
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+
+
 def get_source_images(wildcards):
     return get_images(wildcards.source)
 

@@ -19,8 +19,8 @@ from seesaw.figures.scatter import (
     place_numbers,
 )
 from seesaw.figures.style import (
-    COLOURS,
     FULL_WIDTH,
+    METRIC_INKS,
     SMALL,
     correlation_text,
     group_styles,
@@ -48,8 +48,6 @@ PANEL = 2.05
 """Height of a row of panels, inches."""
 CROWD = 14
 """Lines from which on their numbers need more room."""
-FIRST, SECOND = COLOURS[1], COLOURS[0]
-"""Colours of the autoencoder that gFID selects and of the one that keeps conditions best."""
 ARROW = "\N{RIGHTWARDS ARROW}"
 RHO = "\N{GREEK SMALL LETTER RHO}"
 
@@ -67,6 +65,7 @@ def figure1(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         The figure, and a row per panel and autoencoder: both values, both ranks, and the panel's
         correlation.
     """
+    styles = group_styles(scores)
     scores = distinct(scores)
     drift = drift_metric(scores)
     left = measured(scores, ("gfid", "psnr"))
@@ -79,12 +78,10 @@ def figure1(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     tallest = max(len(frame) for frame in frames)
     figure = new_figure(FULL_WIDTH, 1.25 + 0.13 * tallest)
     axes = figure.subplots(1, len(frames), squeeze=False)[0]
-    marks = {frames[0].sort_values("y")["autoencoder"].iloc[0]: SECOND} if len(frames[0]) else {}
-    if len(frames[0]):
-        marks[frames[0].sort_values("x_place")["autoencoder"].iloc[0]] = FIRST
+    chosen = selected(frames[0])
     for axis, frame in zip(axes, frames, strict=True):
-        _draw_ranks(axis, scores, frame, marks)
-    figure.supxlabel(_says(marks, drift), fontsize=SMALL)
+        draw_ranks(axis, scores, frame, styles, chosen)
+    figure.supxlabel(_says(chosen, drift), fontsize=SMALL)
     return figure, pd.concat(frames, ignore_index=True)
 
 
@@ -106,18 +103,29 @@ def ranked(scores: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     return frame
 
 
-def _draw_ranks(
-    axis: Axes, scores: pd.DataFrame, frame: pd.DataFrame, marks: dict[str, str]
+def selected(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Who is first by x and who by y in a frame of :func:`ranked`; empty if it is."""
+    firsts = (frame.loc[frame[side] == 1, "autoencoder"] for side in ("x_place", "y_place"))
+    return tuple(name for first in firsts for name in first)
+
+
+def draw_ranks(
+    axis: Axes,
+    scores: pd.DataFrame,
+    frame: pd.DataFrame,
+    styles: dict[str, tuple[str, str]],
+    chosen: Sequence[str],
 ) -> None:
-    """Two columns of names by rank, joined by lines."""
+    """Two columns of names by rank, joined by lines in their groups' looks; ``chosen`` are bold."""
+    groups = pool(scores)["group"]
     axis.set(xlim=(-0.75, 1.75), ylim=(len(frame) + 0.6, -0.6))
     axis.axis("off")
     for row in frame.itertuples():
-        colour = marks.get(row.autoencoder, "0.72")
-        marked = row.autoencoder in marks
-        style = {"color": colour, "zorder": 3 if marked else 2, "linewidth": 1.8 if marked else 0.9}
-        axis.plot([0, 1], [row.x_place, row.y_place], marker="o", markersize=3, **style)
-        ink = colour if marked else "0.2"
+        marked = row.autoencoder in chosen
+        style = marker_style(styles[groups[row.autoencoder]])
+        style |= {"linestyle": "-", "linewidth": 2.0 if marked else 0.7, "zorder": 2 + marked}
+        axis.plot([0, 1], [row.x_place, row.y_place], alpha=1 if marked else 0.55, **style)
+        weight = "bold" if marked else "normal"
         sides = ((-0.05, "right", row.x_place, row.x_rank, row.x),
                  (1.05, "left", row.y_place, row.y_rank, row.y))  # fmt: skip
         for at, align, place, rank, value in sides:
@@ -127,7 +135,10 @@ def _draw_ranks(
             )
             words = (name, number, f"{rank}") if align == "right" else (f"{rank}", number, name)
             text = "  ".join(words)
-            axis.text(at, place, text, ha=align, va="center", fontsize=SMALL, color=ink)
+            axis.text(
+                at, place, text, ha=align, va="center", fontsize=SMALL, fontweight=weight,
+                color="0.1",
+            )  # fmt: skip
     for at, align, metric in ((-0.05, "right", "x_metric"), (1.05, "left", "y_metric")):
         if len(frame):
             about = describe(scores, frame[metric].iloc[0])
@@ -138,13 +149,13 @@ def _draw_ranks(
     axis.set_title(correlation_text(frame.attrs["correlation"]), loc="center", pad=24)
 
 
-def _says(marks: dict[str, str], drift: str) -> str:
-    names = {colour: name for name, colour in marks.items()}
-    if FIRST not in names:
+def _says(chosen: Sequence[str], drift: str) -> str:
+    if not chosen:
         return ""
-    first = f"gFID selects {names[FIRST]} (orange)"
-    words = f"{label(drift)} selects {names[SECOND]} (blue)" if SECOND in names else "so does drift"
-    return f"Rank 1 is best. {first}, {words}. {RHO}: Spearman [95% interval], + if both agree."
+    first, second = chosen
+    words = f"{label(drift)} selects {second}" if first != second else "so does drift"
+    words = f"Rank 1 is best. gFID selects {first}, {words} (bold)"
+    return f"{words}. {RHO}: Spearman [95% interval], + if both agree."
 
 
 @styled
@@ -171,7 +182,7 @@ def ifid_figure1(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     axes = figure.subplots(len(sets), len(columns), squeeze=False)
     drawn = []
     for row, s in zip(axes, sets, strict=True):
-        chosen = _as_plain(scores, s)
+        chosen = as_plain(scores, s)
         for place, (axis, x) in enumerate(zip(row, columns, strict=True)):
             frame = fitted(chosen, x, s.name)
             if frame.empty:
@@ -180,7 +191,7 @@ def ifid_figure1(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
             draw_panel(axis, chosen, frame, styles, name_y=place == 0)
             if place == 0:
                 axis.set_ylabel(axis.get_ylabel().replace("gFID", f"gFID {s.name}".strip(), 1))
-            _draw_fit(axis, frame)
+            draw_fit(axis, frame)
             drawn.append((axis, frame))
     words = "All axes point to better. r: Pearson, "
     words += f"{RHO}: Spearman [95% interval]. Line: least squares."
@@ -192,7 +203,7 @@ def ifid_figure1(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     return figure, pd.concat([frame for _, frame in drawn], ignore_index=True)
 
 
-def _as_plain(scores: pd.DataFrame, s: Samples) -> pd.DataFrame:
+def as_plain(scores: pd.DataFrame, s: Samples) -> pd.DataFrame:
     """The scores with the gFID of one set of samples in the place of the plain one."""
     if not s.variant:
         return scores
@@ -219,12 +230,12 @@ def fitted(scores: pd.DataFrame, x: str, samples: str) -> pd.DataFrame:
     return frame
 
 
-def _draw_fit(axis: Axes, frame: pd.DataFrame) -> None:
+def draw_fit(axis: Axes, frame: pd.DataFrame) -> None:
     """The fitted line over the points' range, and r above rho."""
     if np.isfinite(frame["slope"].iloc[0]):
         ends = np.array([frame["x"].min(), frame["x"].max()])
         heights = frame["slope"].iloc[0] * ends + frame["intercept"].iloc[0]
-        axis.plot(ends, heights, color="0.4", linewidth=0.9, zorder=1)
+        axis.plot(ends, heights, color="0.7", linewidth=0.9, zorder=1)
     titles = [correlation_text(frame.attrs[name]) for name in ("pearson", "correlation")]
     axis.set_title("\n".join(titles), loc="left")
 
@@ -324,7 +335,7 @@ def _draw_agreement(
         high = [one.value if one.high is None else one.high for _, one in there]
         bars = np.clip([y - np.array(low, float), np.array(high, float) - y], 0, None)
         axis.errorbar(
-            x, y, yerr=bars, color=(SECOND, FIRST)[place], marker="os"[place], markersize=3.5,
+            x, y, yerr=bars, color=METRIC_INKS[place], marker="os"[place], markersize=3.5,
             linewidth=0.9, elinewidth=0.7, capsize=1.5, label=describe(scores, metric).label,
         )  # fmt: skip
     axis.axhline(0, color="0.5", linewidth=0.7)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,12 @@ from seesaw.stats import correlate
 Cell = tuple[str, str]
 """Metric on the x axis, metric on the y axis."""
 
+Key = Literal["autoencoder", "group"]
+"""What the key explains: a number per autoencoder, or a look per group."""
+
+NAMED_UP_TO = 8
+"""Points of a panel up to which each is named by its group, where the key explains groups."""
+
 PANEL_HEIGHT = 1.95
 RADII = (4.5, 6.0, 8.0, 11.0, 14.0, 18.0, 23.0)
 """Distances in points at which a number is tried around its point."""
@@ -37,18 +43,21 @@ LEADER_FROM = 8.0
 """Numbers farther away than this get a line to their point."""
 
 
-def figure3(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def figure3(scores: pd.DataFrame, key: Key = "autoencoder") -> tuple[Figure, pd.DataFrame]:
     """Seesaw Figure 3: gFID (when measured), rFID and PSNR against Spatial, identity and CLIP."""
     rows = measured(scores, ("gfid", "rfid", "psnr"))
     columns = measured(scores, ("spatial", "identity", "clip"))
     missing = [m for m in ("gfid", "rfid", "psnr", "spatial", "identity", "clip")
                if m not in (*rows, *columns)]  # fmt: skip
-    return scatter_grid(scores, [[(x, y) for y in columns] for x in rows], missing)
+    return scatter_grid(scores, [[(x, y) for y in columns] for x in rows], missing, key)
 
 
 @styled
 def scatter_grid(
-    scores: pd.DataFrame, cells: Sequence[Sequence[Cell | None]], missing: Sequence[str] = ()
+    scores: pd.DataFrame,
+    cells: Sequence[Sequence[Cell | None]],
+    missing: Sequence[str] = (),
+    key: Key = "autoencoder",
 ) -> tuple[Figure, pd.DataFrame]:
     """A grid of scatter plots over autoencoders, duplicated weights left out.
 
@@ -60,6 +69,8 @@ def scatter_grid(
         scores: checked scores.
         cells: rows of (x metric, y metric); None leaves a place empty. All must be measured.
         missing: metrics that belong here but were not measured; the key names them.
+        key: ``"autoencoder"`` numbers every point; ``"group"`` suits large pools: the key has the
+            groups only, and panels of few points name them.
 
     Returns:
         The figure, and a row per panel and autoencoder: its number, x, y and the panel's rho.
@@ -71,7 +82,7 @@ def scatter_grid(
         text = ", ".join(label(metric) for metric in missing) or "nothing"
         return message_figure(f"Not measured: {text}"), pd.DataFrame(columns=_POINTS)
     columns = max(len(row) for row in cells)
-    figure = new_figure(FULL_WIDTH, PANEL_HEIGHT * len(cells) + key_height(scores))
+    figure = new_figure(FULL_WIDTH, PANEL_HEIGHT * len(cells) + key_height(scores, key))
     axes = figure.subplots(len(cells), columns, squeeze=False)
     points, drawn, baseline = [], [], False
     for i, row in enumerate(cells):
@@ -85,11 +96,13 @@ def scatter_grid(
             baseline |= draw_panel(axes[i, j], scores, frame, styles, name_y=not same_y)
             points.append(frame)
             drawn.append((axes[i, j], frame))
-    draw_key(figure, scores, styles, missing, baseline=baseline)
+    draw_key(figure, scores, styles, missing, baseline=baseline, key=key)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # numbers are placed in pixels: nothing may move any more
     for axis, frame in drawn:
-        place_numbers(axis, frame[["x", "y"]].to_numpy(), frame["number"].astype(str).tolist())
+        if key == "autoencoder" or len(frame) <= NAMED_UP_TO:
+            texts = frame["number" if key == "autoencoder" else "group"].astype(str)
+            place_numbers(axis, frame[["x", "y"]].to_numpy(), texts.tolist())
     return figure, pd.concat(points, ignore_index=True)
 
 
@@ -134,7 +147,8 @@ def draw_panel(
     name_y: bool,
 ) -> bool:
     """Points, both axes pointing to better, rho in the title; whether a baseline was drawn."""
-    for row in frame.itertuples():
+    size = frame["group"].map(frame["group"].value_counts())
+    for row in frame.iloc[np.argsort(-size, kind="stable")].itertuples():  # the rare ones on top
         axis.plot(row.x, row.y, **marker_style(styles[row.group]), zorder=3)
     axis.margins(0.12)
     axis.locator_params(nbins=5)
@@ -165,21 +179,31 @@ def _draw_baseline(axis: Axes, frame: pd.DataFrame) -> bool:
     return True
 
 
-def key_height(scores: pd.DataFrame) -> float:
+def key_height(scores: pd.DataFrame, key: Key = "autoencoder") -> float:
     """Height of the key below the panels, inches."""
-    return 0.125 * (math.ceil((len(pool(scores)) + 1) / _key_columns(scores)) + 2)
+    entries = _key_entries(scores, key)
+    return 0.125 * (math.ceil((len(entries) + 1) / _key_columns(entries)) + 2)
 
 
-def _key_columns(scores: pd.DataFrame) -> int:
-    """How many columns of the longest entry fit side by side."""
-    longest = max(len(_key_text(*item)) for item in enumerate(pool(scores).itertuples(), 1))
+def _key_columns(entries: Sequence[tuple[str, str]]) -> int:
+    """How many columns of the longest entry fit side by side; all, if all fit."""
+    if sum(0.3 + 0.05 * len(text) for text, _ in entries) <= FULL_WIDTH:
+        return len(entries)
+    longest = max(len(text) for text, _ in entries)
     return max(1, int(FULL_WIDTH / (0.3 + 0.05 * longest)))
 
 
-def _key_text(number: int, row: tuple) -> str:
-    return f"{number}  {row.Index}" + (
-        f" ({row.group})" if row.group not in ("", row.Index) else ""
-    )
+def _key_entries(scores: pd.DataFrame, key: Key) -> list[tuple[str, str]]:
+    """Words and group of every entry: ``3  rae-b (RAE)``, or ``RAE (n = 2)``."""
+    groups = pool(scores)["group"]
+    if key == "group":
+        return [
+            (f"{group} (n = {n})", group) for group, n in groups.value_counts(sort=False).items()
+        ]
+    return [
+        (f"{number}  {name}" + (f" ({group})" if group not in ("", name) else ""), group)
+        for number, (name, group) in enumerate(groups.items(), 1)
+    ]
 
 
 def draw_key(
@@ -190,12 +214,11 @@ def draw_key(
     *,
     baseline: bool = False,
     words: str | None = None,
+    key: Key = "autoencoder",
 ) -> None:
-    """Below all panels: numbers and names, the baseline, how to read the axes, what is missing."""
-    handles = [
-        Line2D([], [], **marker_style(styles[row.group]), label=_key_text(number, row))
-        for number, row in enumerate(pool(scores).itertuples(), 1)
-    ]
+    """Below all panels: names and looks, the baseline, how to read the axes, what is missing."""
+    entries = _key_entries(scores, key)
+    handles = [Line2D([], [], **marker_style(styles[group]), label=text) for text, group in entries]
     if baseline:
         handles.append(Line2D([], [], **BASELINE, label="shuffled pairs (chance)"))
     rho = "\N{GREEK SMALL LETTER RHO}"
@@ -207,7 +230,7 @@ def draw_key(
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(_key_columns(scores), len(handles)),
+        ncols=min(_key_columns(entries), len(handles)),
         title=words,
         alignment="left",
         handletextpad=0.3,
@@ -232,8 +255,9 @@ def marker_style(style: tuple[str, str]) -> dict[str, Any]:
 def place_numbers(axis: Axes, xy: np.ndarray, texts: Sequence[str]) -> None:
     """Write a text beside each point so that texts avoid each other, all points and the frame.
 
-    Each text takes the cheapest of 16 directions times :data:`RADII`, in order, three rounds; no
-    randomness. The layout must be final.
+    A text also avoids places that are nearer to another point than to its own. Each takes the
+    cheapest of 16 directions times :data:`RADII`, in order, three rounds; no randomness. The layout
+    must be final.
     """
     if not len(xy):
         return
@@ -255,6 +279,11 @@ def place_numbers(axis: Axes, xy: np.ndarray, texts: Sequence[str]) -> None:
             cost = 10 * _overlap(boxes, others) + 10 * _overlap(boxes, markers)
             cost += 10 * (4 * halves[i].prod() - _overlap(boxes, frame[None]))
             cost += np.hypot(*offsets.T)
+            away = np.abs(tried[:, None] - points[None]) - halves[i]
+            away = np.hypot(
+                *np.moveaxis(np.clip(away, 0, None), 2, 0)
+            )  # of each point, to the text
+            cost += 4 * np.clip(away[:, [i]] + 1 - np.delete(away, i, axis=1), 0, None).sum(axis=1)
             centres[i] = tried[cost.argmin()]
     for point, centre, place, text in zip(points, centres, xy, texts, strict=True):
         far = np.hypot(*(centre - point)) >= LEADER_FROM

@@ -1,6 +1,7 @@
 """One look for all figures: sizes, fonts, a colour and marker per group, axis labels, saving."""
 
 import functools
+import itertools
 import logging
 import textwrap
 from collections.abc import Callable, Mapping
@@ -59,6 +60,29 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
+_BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK = COLOURS
+FAMILIES: Mapping[str, tuple[str, str]] = {
+    "VA-VAE": (_BLUE, "o"),
+    "RAE": (_RED, "s"),
+    "VTP": (_GREEN, "^"),
+    "UAE": (_PINK, "D"),
+    "REPA-E": (_ORANGE, "v"),
+    "SVG": (_SKY, "P"),
+    "SVG-T2I": (_BLACK, "X"),
+    "SD": (_BLACK, "o"),
+    "FLUX": (_BLACK, "s"),
+    "Qwen": (_BLACK, "^"),
+    "EQ-VAE": (_SKY, "o"),
+    "SoftVQ": (_PINK, "o"),
+    "MAETok": (_GREEN, "o"),
+    "DeTok": (_ORANGE, "o"),
+    "DM-VAE": (_PINK, "s"),
+}
+"""Colour and marker of the published families, in every figure; no other group gets one of them."""
+
+METRIC_INKS = ("0.05", "0.55")
+"""For lines that are metrics and not families: black and grey, told apart by their markers too."""
+
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it lists every glyph it embeds
 
 P = ParamSpec("P")
@@ -84,12 +108,17 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def group_styles(scores: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Colour and marker per group, by order of first appearance in all scores (63 are distinct)."""
-    groups = dict.fromkeys(pool(scores)["group"])
-    return {
-        group: (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
-        for place, group in enumerate(groups)
-    }
+    """Colour and marker per group: that of :data:`FAMILIES`, else by order of first appearance.
+
+    Up to 48 groups that are not published families look different from them and each other; the
+    colours of published families among the scores come last.
+    """
+    groups = list(dict.fromkeys(pool(scores)["group"]))
+    taken = {FAMILIES[group][0] for group in groups if group in FAMILIES}
+    looks = [(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in range(63)]
+    looks = [look for look in looks if look not in FAMILIES.values()]
+    free = itertools.cycle(sorted(looks, key=lambda look: look[0] in taken))
+    return {group: FAMILIES[group] if group in FAMILIES else next(free) for group in groups}
 
 
 def axis_label(column: Column, width: int = 34) -> str:

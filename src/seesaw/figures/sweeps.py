@@ -5,39 +5,42 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from seesaw.figures.scatter import scatter_grid
+from seesaw.figures.scatter import Key, scatter_grid
 from seesaw.score_table import measured
 
 ACROSS = ("gfid", "rfid", "ifid", "psnr", "ssim", "lpips")
 
 
-def figure5(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def figure5(scores: pd.DataFrame, key: Key = "autoencoder") -> tuple[Figure, pd.DataFrame]:
     """Seesaw Figure 5: against Canny drift."""
-    return condition_figure(scores, ["canny"])
+    return condition_figure(scores, ["canny"], key=key)
 
 
-def figure6(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def figure6(scores: pd.DataFrame, key: Key = "autoencoder") -> tuple[Figure, pd.DataFrame]:
     """Seesaw Figure 6: against depth drift."""
-    return condition_figure(scores, ["depth"])
+    return condition_figure(scores, ["depth"], key=key)
 
 
-def figure7(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def figure7(scores: pd.DataFrame, key: Key = "autoencoder") -> tuple[Figure, pd.DataFrame]:
     """Seesaw Figure 7: against segmentation drift."""
-    return condition_figure(scores, ["segmentation"])
+    return condition_figure(scores, ["segmentation"], key=key)
 
 
-def figure8(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def figure8(scores: pd.DataFrame, key: Key = "autoencoder") -> tuple[Figure, pd.DataFrame]:
     """Seesaw Figure 8: against identity similarity and face detection recall."""
-    return condition_figure(scores, ["identity", "face-recall"])
+    return condition_figure(scores, ["identity", "face-recall"], key=key)
 
 
-def figure9(scores: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def figure9(scores: pd.DataFrame, key: Key = "autoencoder") -> tuple[Figure, pd.DataFrame]:
     """Seesaw Figure 9: against CLIP and DINO similarity."""
-    return condition_figure(scores, ["clip", "dino"])
+    return condition_figure(scores, ["clip", "dino"], key=key)
 
 
 def condition_figure(
-    scores: pd.DataFrame, conditions: Sequence[str], columns: int = 3
+    scores: pd.DataFrame,
+    conditions: Sequence[str],
+    columns: int = 3,
+    key: Key = "autoencoder",
 ) -> tuple[Figure, pd.DataFrame]:
     """A block of panels per condition, one panel per measured metric of :data:`ACROSS`."""
     across, down = measured(scores, ACROSS), measured(scores, conditions)
@@ -47,4 +50,4 @@ def condition_figure(
         for y in down
         for start in range(0, len(across), columns)
     ]
-    return scatter_grid(scores, cells, missing)
+    return scatter_grid(scores, cells, missing, key)

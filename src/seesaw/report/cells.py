@@ -58,7 +58,12 @@ class Table:
         return len(self.rows) + len(self.apart) > LONG_TABLE
 
 
-TITLES = {"gfid_t": "gFID(t)"}
+TITLES = {
+    "gfid_t": "gFID(t)",
+    "ifid_subsets": "iFID, subsets of the benchmark",
+    "ifid_vs_gfid": "iFID against gFID",
+    "seesaw": "The seesaw",
+}
 """Items whose name does not say how they are written."""
 
 

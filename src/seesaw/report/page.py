@@ -73,7 +73,7 @@ def write_report(
         )
         for name in order
     ]
-    page = _template().render(
+    page = template().render(
         title=title,
         config=config,
         n=image_count(results),
@@ -177,7 +177,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _template() -> Any:
+def template(name: str = "template.html") -> Any:
+    """A template of this package; others extend ``template.html`` for its style and macros."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("seesaw.report", "")
@@ -189,4 +190,4 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["list_values"] = lambda row: list(row.values())
-    return environment.get_template("template.html")
+    return environment.get_template(name)
