@@ -9,7 +9,15 @@ import pytest
 
 from seesaw.figures.style import COLUMN_WIDTH
 from seesaw.metrics.frechet import frechet_distance, statistics
-from seesaw.theory import CLAIMS, canny_chance, equation_6, proposition_5_4, theorem_5_2
+from seesaw.theory import (
+    CLAIMS,
+    canny_chance,
+    equation_6,
+    latents,
+    projectors,
+    proposition_5_4,
+    theorem_5_2,
+)
 from seesaw.theory.claim import COLUMNS, check, run_claim, table_of, theory
 from seesaw.theory.images import edges, scenes
 
@@ -118,18 +126,18 @@ def test_a_claim_holds_and_says_so(name):
 
 def test_pairs_are_counted():
     conditions = np.array([[0.0], [0.0], [1.0]])
-    pairs = theorem_5_2.pairs_of(conditions, np.array([5, 6, 6]))
+    pairs = latents.pairs_of(conditions, np.array([5, 6, 6]))
     np.testing.assert_allclose(pairs.weights, [2 / 3, 1 / 3])
     np.testing.assert_allclose(pairs.conditional, [[0.5, 0.5], [0, 1]])
     np.testing.assert_array_equal(pairs.latents, [[5], [6]])
     # distances of condition c to what latent z decodes to
     distances = np.array([[1.0, 3.0], [7.0, 5.0]])
-    assert theorem_5_2.alignment_error(pairs, distances) == pytest.approx((1 + 3 + 5) / 3)
-    wrong = theorem_5_2.misfit(pairs, 1.0)
+    assert latents.alignment_error(pairs, distances) == pytest.approx((1 + 3 + 5) / 3)
+    wrong = latents.misfit(pairs, 1.0)
     np.testing.assert_allclose(wrong, [[1 / 3, 2 / 3]] * 2)
-    np.testing.assert_array_equal(theorem_5_2.best_latents(distances), [[1, 0], [0, 1]])
+    np.testing.assert_array_equal(latents.best_latents(distances), [[1, 0], [0, 1]])
     with pytest.raises(ValueError, match="3 conditions"):
-        theorem_5_2.pairs_of(conditions, np.arange(2))
+        latents.pairs_of(conditions, np.arange(2))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -137,31 +145,31 @@ def test_equality_is_one_of_the_joint_distribution(seed):
     """Any conditions, any latents, any decoder; but only if pairs are kept."""
     rng = np.random.default_rng(seed)
     conditions = rng.integers(4, size=(60, 1)).astype(float)
-    latents = rng.integers(6, size=60)
+    codes_of = rng.integers(6, size=60)
     decoded = rng.random(6)  # the condition of D(z)
-    drift = np.abs(conditions[:, 0] - decoded[latents]).mean()
+    drift = np.abs(conditions[:, 0] - decoded[codes_of]).mean()
 
     def error(codes):
-        pairs = theorem_5_2.pairs_of(conditions, codes)
+        pairs = latents.pairs_of(conditions, codes)
         distances = np.abs(pairs.conditions - decoded[pairs.latents[:, 0]])
-        best = theorem_5_2.best_latents(distances)
+        best = latents.best_latents(distances)
         backbone = rng.dirichlet(np.ones(distances.shape[1]), len(distances))
-        least = theorem_5_2.alignment_error(pairs, distances, best)
-        assert least <= theorem_5_2.alignment_error(pairs, distances, backbone)
-        return theorem_5_2.alignment_error(pairs, distances)
+        least = latents.alignment_error(pairs, distances, best)
+        assert least <= latents.alignment_error(pairs, distances, backbone)
+        return latents.alignment_error(pairs, distances)
 
-    assert error(latents) == pytest.approx(drift, abs=1e-14)
-    assert abs(error(np.roll(latents, 1)) - drift) > 1e-3
+    assert error(codes_of) == pytest.approx(drift, abs=1e-14)
+    assert abs(error(np.roll(codes_of, 1)) - drift) > 1e-3
 
 
 def test_sampling_agrees_with_the_table(images):
     """Without noise the sampled value is the exact one; a backbone paired wrongly is not."""
 
-    class Rolled(theorem_5_2.Blocks):
+    class Rolled(latents.Blocks):
         def mean(self, images):
             return np.roll(super().mean(images), 1, axis=0)
 
-    exact, wrong = theorem_5_2.Blocks(8, 4), Rolled(8, 4)
+    exact, wrong = latents.Blocks(8, 4), Rolled(8, 4)
     conditions = theorem_5_2.project("quadrant tones", images)
     decoded = theorem_5_2.project("quadrant tones", exact.decode(exact.mean(images)))
     drift = np.abs(conditions - decoded).mean()
@@ -175,10 +183,10 @@ def test_sampling_agrees_with_the_table(images):
 
 
 def test_a_wrong_pairing_is_found_out(monkeypatch):
-    true_pairs = theorem_5_2.pairs_of
+    true_pairs = latents.pairs_of
 
-    def mixed_up(conditions, latents):
-        return true_pairs(conditions, np.roll(latents, 1, axis=0))
+    def mixed_up(conditions, codes):
+        return true_pairs(conditions, np.roll(codes, 1, axis=0))
 
     monkeypatch.setattr(theorem_5_2, "pairs_of", mixed_up)
     table = run_claim("theorem_5_2", seed=1).table
@@ -268,25 +276,25 @@ def test_drift_off_chance_is_found_out(monkeypatch):
 def test_lipschitz_constant_is_the_norm_of_the_matrix(sigma):
     """The gradient as a dense matrix, column by column."""
     side = 6
-    across, down = equation_6._transfer(side, sigma)
+    across, down = projectors.transfer(side, sigma)
     columns = []
     for channel, row, column in itertools.product(range(3), range(side), range(side)):
         grey = np.zeros((side, side))
-        grey[row, column] = equation_6.GREY[channel]
+        grey[row, column] = projectors.GREY[channel]
         spectrum = np.fft.fft2(grey)
         columns.append(
             np.concatenate([np.fft.ifft2(spectrum * t).real.ravel() for t in (across, down)])
         )
     norm = np.linalg.norm(np.array(columns).T, 2)
     # root mean squares: the image has three times as many values as the map
-    projector = equation_6.SoftEdges(sigma)
+    projector = projectors.SoftEdges(sigma)
     assert projector.lipschitz(side) == pytest.approx(np.sqrt(3) * norm, rel=1e-12)
-    soft = equation_6.SoftEdges(sigma, slope=8)
+    soft = projectors.SoftEdges(sigma, slope=8)
     assert soft.lipschitz(side) == pytest.approx(2 * projector.lipschitz(side))
 
 
 def test_the_transfer_is_a_central_difference_across_and_down():
-    across, down = equation_6._transfer(8, 0.0)
+    across, down = projectors.transfer(8, 0.0)
     image = np.random.default_rng(0).random((8, 8))
     for transfer, axis in ((across, 1), (down, 0)):
         found = np.fft.ifft2(np.fft.fft2(image) * transfer).real
@@ -300,14 +308,14 @@ def test_the_bound_holds_for_any_pair(projector):
     a = rng.random((20, 3, 16, 16))
     for scale in (1e-6, 1e-2, 1.0):
         b = a + scale * rng.standard_normal(a.shape)
-        drift = equation_6.rms(projector(a) - projector(b))
-        assert (drift <= projector.lipschitz(16) * equation_6.rms(a - b)).all()
+        drift = projectors.rms(projector(a) - projector(b))
+        assert (drift <= projector.lipschitz(16) * projectors.rms(a - b)).all()
         assert (np.abs(projector(a) - projector(b)).mean(axis=(1, 2)) <= drift).all()
 
 
 def test_a_constant_that_is_too_small_is_found_out(monkeypatch):
-    true_gains = equation_6._gains
-    monkeypatch.setattr(equation_6, "_gains", lambda side, sigma: 0.1 * true_gains(side, sigma))
+    true_gains = projectors.gains
+    monkeypatch.setattr(projectors, "gains", lambda side, sigma: 0.1 * true_gains(side, sigma))
     table = run_claim("equation_6", seed=1).table
     smallest = table["claim"].str.startswith("L is the smallest")
     bound = table["claim"].str.startswith("drift is at most")
@@ -320,21 +328,21 @@ def test_fine_canny_is_canny(images):
         grey = cv2.cvtColor(np.ascontiguousarray(image.transpose(1, 2, 0)), cv2.COLOR_RGB2GRAY)
         wanted = cv2.Canny(grey, 100, 200) > 0
         assert wanted.any()
-        np.testing.assert_array_equal(equation_6.fine_canny(grey, steps=1), wanted)
+        np.testing.assert_array_equal(projectors.fine_canny(grey, steps=1), wanted)
         # between whole grey levels nothing changes but the resolution of the gradients
-        np.testing.assert_array_equal(equation_6.fine_canny(grey, steps=32), wanted)
+        np.testing.assert_array_equal(projectors.fine_canny(grey, steps=32), wanted)
 
 
 @pytest.mark.parametrize("side", [32, 64])
 def test_a_hair_trigger_is_one(side):
-    before, after = equation_6.hair_trigger(side)
+    before, after = projectors.hair_trigger(side)
     changed = np.argwhere((before != after).any(axis=2))
     assert len(changed) == 1
     assert np.abs(after.astype(int) - before).max() == 1
     assert not cv2.Canny(before, 100, 200).any()
     assert (cv2.Canny(after, 100, 200) > 0).mean() > 0.1
     with pytest.raises(ValueError, match="at least 32"):
-        equation_6.hair_trigger(31)
+        projectors.hair_trigger(31)
 
 
 # ------------------------------------------------------------------------------------- canny chance

@@ -20,7 +20,6 @@ levels the ratio of the root mean squares grows without bound as the noise vanis
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -43,19 +42,22 @@ from seesaw.theory.images import (
     to_levels,
     to_uint8,
 )
+from seesaw.theory.projectors import (
+    GREY,
+    SoftEdges,
+    fine_canny,
+    hair_trigger,
+    rms,
+    worst_pair,
+)
 
 IMAGES, RESOLUTION = 160, 32
 CANNY_IMAGES, CANNY_RESOLUTION = 96, 64
-GREY = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue in grey (Rec. 601)."""
 
 RECONSTRUCTIONS: Mapping[str, tuple[tuple[float, ...], Callable[..., np.ndarray]]] = {
     "blur": ((0.4, 0.7, 1.5, 3.0), lambda x, s, rng: blur(x, s)),
     "blocks": ((2, 4, 8, 16), lambda x, s, rng: to_uint8(enlarge(block_means(x, int(s)), int(s)))),
-    "levels": (
-        (32, 8, 4, 2),
-        lambda x, s, rng: to_uint8(np.rint(x / 255 * (s - 1)) / (s - 1) * 255),
-    ),
+    "levels": ((32, 8, 4, 2), lambda x, s, rng: to_levels(x, int(s))),
     "noise": ((1, 4, 16, 64), lambda x, s, rng: noisy(x, s, rng)),
     "JPEG": ((95, 75, 40, 10), lambda x, s, rng: jpeg(x, int(s))),
     "other image": ((1,), lambda x, s, rng: np.roll(x, 1, axis=0)),
@@ -64,130 +66,8 @@ RECONSTRUCTIONS: Mapping[str, tuple[tuple[float, ...], Callable[..., np.ndarray]
 
 NOISE = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Standard deviations of the vanishing noise, grey levels."""
-STEPS = 32
-"""Steps per grey level at which Canny's gradients are computed for it; the most int16 can hold."""
 SIDES = (32, 64, 128, 256, 512)
-
-
-@dataclass(frozen=True)
-class SoftEdges:
-    """Gradient magnitude of the blurred grey image, or a logistic threshold of it.
-
-    Attributes:
-        sigma: standard deviation of the blur in pixels.
-        slope: of the logistic, or None for the magnitude itself.
-        threshold: magnitude where the logistic is 1/2.
-    """
-
-    sigma: float
-    slope: float | None = None
-    threshold: float = 0.05
-
-    @property
-    def name(self) -> str:
-        """Such as ``"gradient, blur 1"``."""
-        if self.slope is None:
-            return f"gradient, blur {self.sigma:g}"
-        return f"soft edges, slope {self.slope:g}"
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Maps (N, R, R) of float images (N, 3, R, R) in 0..1."""
-        grey = np.tensordot(images, GREY, axes=([1], [0]))
-        spectrum = np.fft.fft2(grey)
-        across, down = _transfer(images.shape[-1], self.sigma)
-        gradient = [np.fft.ifft2(spectrum * part).real for part in (across, down)]
-        magnitude = np.hypot(*gradient)
-        if self.slope is None:
-            return magnitude
-        return 1 / (1 + np.exp(-self.slope * (magnitude - self.threshold)))
-
-    def lipschitz(self, resolution: int) -> float:
-        """The smallest L for the gradient; an upper bound of it for soft edges.
-
-        ``|f(x) - f(y)| <= L |x - y|``, root mean squares, images of ``resolution`` pixels.
-        """
-        gain = float(np.sqrt(_gains(resolution, self.sigma).max()))
-        constant = np.sqrt(3) * float(np.linalg.norm(GREY)) * gain
-        return constant if self.slope is None else constant * self.slope / 4
-
-
 PROJECTORS = (SoftEdges(1.0), SoftEdges(2.0), SoftEdges(1.0, slope=60.0))
-
-
-def _transfer(resolution: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Central differences of a Gaussian blur in Fourier space, across and down."""
-    u = np.fft.fftfreq(resolution)
-    low = np.exp(-2 * (np.pi * sigma) ** 2 * (u[:, None] ** 2 + u[None] ** 2))
-    slope = 1j * np.sin(2 * np.pi * u)
-    return low * slope[None], low * slope[:, None]
-
-
-def _gains(resolution: int, sigma: float) -> np.ndarray:
-    across, down = _transfer(resolution, sigma)
-    return np.abs(across) ** 2 + np.abs(down) ** 2
-
-
-def rms(values: np.ndarray) -> np.ndarray:
-    """Root mean square per row of (N, ...), float64 ``(N,)``."""
-    return np.sqrt((values.reshape(len(values), -1).astype(np.float64) ** 2).mean(axis=1))
-
-
-def worst_pair(projector: SoftEdges, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """A flat grey image and the wave on it that the projector's gradient amplifies most."""
-    gains = _gains(resolution, projector.sigma)
-    down, across = np.unravel_index(gains.argmax(), gains.shape)
-    place = np.arange(resolution) / resolution
-    wave = np.cos(2 * np.pi * (down * place[:, None] + across * place[None]))
-    flat = np.full((1, 3, resolution, resolution), 0.5)
-    colour = 0.1 * GREY / np.linalg.norm(GREY)
-    return flat, flat + colour[None, :, None, None] * wave
-
-
-def fine_canny(grey: np.ndarray, steps: int = STEPS) -> np.ndarray:
-    """``cv2.Canny`` of a grey image with fractions of grey levels, bool (R, R).
-
-    The gradients are multiplied by ``steps`` before they become integers, and so are the
-    thresholds. With ``steps=1`` and whole grey levels it is ``cv2.Canny`` itself.
-
-    Args:
-        grey: float (R, R), 0..255.
-        steps: 1 to 32: more would overflow int16.
-    """
-    gradients = [
-        np.rint(
-            steps
-            * cv2.Sobel(grey.astype(np.float64), cv2.CV_64F, *d, borderType=cv2.BORDER_REPLICATE)
-        )
-        for d in ((1, 0), (0, 1))
-    ]
-    low, high = (steps * threshold for threshold in THRESHOLDS)
-    return cv2.Canny(*(g.astype(np.int16) for g in gradients), low, high) > 0
-
-
-def hair_trigger(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two uint8 images (side, side, 3): one grey level in one pixel between a blank map and not.
-
-    A comb whose outline is one chain of weak edges, and a pixel on it that is raised, level by
-    level, to where the first strong edge appears.
-
-    Raises:
-        ValueError: a side below 32.
-    """
-    if side < 32:
-        raise ValueError(f"the comb needs a side of at least 32 pixels, got {side}")
-    image = np.full((side, side, 3), 100, np.uint8)
-    image[4:10, 4:-4] = 130
-    for left in range(4, side - 7, 8):
-        image[4:-4, left : left + 4] = 130
-    row, column = 4, 2 + 8 * (side // 16)
-    before = image
-    for level in range(1, 100):
-        image = image.copy()
-        image[row, column] = 130 + level
-        if cv2.Canny(image, *THRESHOLDS).any():
-            return before, image
-        before = image
-    raise AssertionError("no strong edge at any level")
 
 
 def equation_6(*, seed: int) -> Claim:
@@ -286,7 +166,7 @@ def _vanishing_points(seed: int) -> pd.DataFrame:
     smooth = projector(_as_rgb(grey))
     points = []
     for level in NOISE:
-        changed = grey + level * noise
+        changed = np.clip(grey + level * noise, 0, 255)
         error = np.sqrt((((changed - grey) / 255) ** 2).mean())
         flips = np.stack([fine_canny(image) for image in changed]) != clean
         difference = projector(_as_rgb(changed)) - smooth
