@@ -22,10 +22,25 @@ from seesaw.theory.claim import COLUMNS, check, run_claim, table_of, theory
 from seesaw.theory.images import edges, scenes
 
 SMALLER = {
-    "theorem_5_2": {"IMAGES": 128, "DRAWS": 800},
-    "proposition_5_4": {"IMAGES": 160},
-    "equation_6": {"IMAGES": 32, "CANNY_IMAGES": 24, "SIDES": (32, 64)},
-    "canny_chance": {"IMAGES": 80, "RESOLUTIONS": (32, 64)},
+    "theorem_5_2": {
+        "IMAGES": 100,
+        "DRAWS": 400,
+        "ENCODERS": (latents.Blocks(4, 8), latents.Blocks(16, 3)),
+        "NOISY": (latents.Blocks(4, noise=0.05),),
+    },
+    "proposition_5_4": {"IMAGES": 120},
+    "equation_6": {
+        "IMAGES": 24,
+        "CANNY_IMAGES": 96,
+        "NOISE": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0),
+        "SIDES": (32, 64),
+    },
+    "canny_chance": {
+        "IMAGES": 60,
+        "RESOLUTIONS": (64,),
+        "PAIRS": 60,
+        "STRENGTHS": {"blur": (1.0, 10.0), "blocks": (8, 64), "noise": (64,)},
+    },
 }
 MODULES = {
     "theorem_5_2": theorem_5_2,
@@ -117,8 +132,12 @@ def test_a_claim_holds_and_says_so(name):
     assert claim.figure.get_size_inches()[0] == COLUMN_WIDTH
     assert len(claim.points)
     assert "nan" not in claim.caption
-    again = run_claim(name, seed=1)
-    pd.testing.assert_frame_equal(again.table, claim.table)
+
+
+def test_the_same_seed_gives_the_same_table():
+    tables = [run_claim("proposition_5_4", seed=seed).table for seed in (1, 1, 2)]
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    assert (tables[0]["found"] != tables[2]["found"]).any()
 
 
 # -------------------------------------------------------------------------------------- theorem 5.2
@@ -191,7 +210,7 @@ def test_a_wrong_pairing_is_found_out(monkeypatch):
     monkeypatch.setattr(theorem_5_2, "pairs_of", mixed_up)
     table = run_claim("theorem_5_2", seed=1).table
     equal = table["claim"] == "alignment error at the perfect fit equals drift"
-    assert not table[equal]["holds"].any()
+    assert not table[equal & table["setting"].str.contains("blocks of 4")]["holds"].any()
     with pytest.raises(ValueError, match="equals drift"):
         theory({"theorem_5_2": table})
 
@@ -315,6 +334,7 @@ def test_the_bound_holds_for_any_pair(projector):
 
 def test_a_constant_that_is_too_small_is_found_out(monkeypatch):
     true_gains = projectors.gains
+    monkeypatch.setattr(equation_6, "CANNY_IMAGES", 4)
     monkeypatch.setattr(projectors, "gains", lambda side, sigma: 0.1 * true_gains(side, sigma))
     table = run_claim("equation_6", seed=1).table
     smallest = table["claim"].str.startswith("L is the smallest")
@@ -377,7 +397,7 @@ def test_scattering_keeps_densities():
     maps[:, :3] = True
     loose = canny_chance.scattered(maps, np.random.default_rng(0))
     np.testing.assert_array_equal(loose.sum(axis=(1, 2)), 30)
-    assert canny_chance.pair_level(maps) == 0
+    assert canny_chance.pair_level(maps) == pytest.approx(0, abs=1e-15)
     assert canny_chance.pair_level(loose) == pytest.approx(0.42, abs=0.01)
 
 
@@ -394,4 +414,6 @@ def test_dependent_maps_are_found_out(monkeypatch):
     """Maps that stay where they are do not pass for scattered ones."""
     monkeypatch.setattr(canny_chance, "scattered", lambda maps, rng: maps)
     table = run_claim("canny_chance", seed=1).table
-    assert not table[table["claim"] == "with scattered pixels they do not"]["holds"].any()
+    assert not table[
+        table["claim"] == "with scattered pixels they are at the chance of their densities"
+    ]["holds"].any()

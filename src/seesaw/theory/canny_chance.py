@@ -1,8 +1,10 @@
 """Chance level and saturation of Canny L1.
 
 The mean absolute difference of two independent edge maps of density d is ``2 d (1 - d)``, of an
-edge map and an empty one d. So below d = 1/2 a blank map scores better than an unrelated one, and
-the measure is not monotone: blur lowers the number of edges and with it the score, down to d.
+edge map and an empty one d. So below d = 1/2 a blank map scores better than an unrelated one. The
+measure saturates where it should still tell bad from worse, and it is not monotone: blur stops at
+d, false edges (of coarse blocks, or noise) go up to chance and above, and coarser blocks, which
+have fewer edges, score better again.
 
 Maps of real images are not independent coins. With ``P_u`` the share of n images that have an edge
 at pixel u, the mean over all pairs of different images is exactly ``n / (n - 1)`` times ``2 d (1 -
@@ -12,6 +14,7 @@ pairs; it does for the spread, and for anyone who averages ``2 d_i (1 - d_i)`` o
 ``2 Var_i(d_i)`` too low.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,17 +26,30 @@ from scipy.spatial.distance import pdist
 from seesaw.figures.style import COLOURS, COLUMN_WIDTH, MARKERS, new_figure, styled
 from seesaw.seeds import generator_for
 from seesaw.theory.claim import ERRORS, Claim, check, table_of
-from seesaw.theory.images import blur, edges, mean_absolute, noisy, scenes
+from seesaw.theory.images import (
+    block_means,
+    blur,
+    edges,
+    enlarge,
+    mean_absolute,
+    noisy,
+    scenes,
+    to_uint8,
+)
 
 IMAGES = 200
 RESOLUTIONS = (32, 64, 128)
 DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 UNEQUAL = ((0.05, 0.15), (0.1, 0.3))
 PAIRS, SIDE = 300, 48
-BLURS = (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
-NOISES = (4, 8, 16, 24, 32, 48, 64)
 DEGRADED = 64
-"""Side of the scenes that are blurred and made noisy."""
+"""Side of the scenes that are degraded."""
+STRENGTHS: Mapping[str, tuple[float, ...]] = {
+    "blur": (0.4, 0.5, 0.7, 1.0, 1.5, 2.5, 5.0, 10.0),
+    "blocks": (2, 4, 8, 16, 32, DEGRADED),
+    "noise": (2, 4, 8, 16, 24, 32, 48, 64),
+}
+"""From mild to strong: standard deviation in pixels, side in pixels, grey levels."""
 
 
 def chance_level(first: float, second: float | None = None) -> float:
@@ -130,7 +146,8 @@ def _check_scenes(images: np.ndarray, resolution: int, seed: int, rows: list, po
     # the mean of a (1 - b) + b (1 - a) over all pairs of different maps
     expected = 2 * density - 2 * ((n * density) ** 2 - (densities**2).sum()) / (n * (n - 1))
     blank = float(mean_absolute(maps, np.zeros_like(maps)).mean())
-    count = len(pairs)
+    count, tolerance = len(pairs), _scatter_tolerance(densities, flat.shape[1])
+    own = float(chance_level_of(densities).mean())
     rows += [
         check("a blank map scores the density", setting, found=blank, expected=density,
               tolerance=1e-12, n=n),
@@ -138,10 +155,12 @@ def _check_scenes(images: np.ndarray, resolution: int, seed: int, rows: list, po
               expected=level, relation="<", n=count),
         check("shuffled pairs: n / (n - 1) (2 d (1 - d) - 2 Var P)", setting, found=level,
               expected=pair_level(maps), tolerance=1e-12, n=count),
-        check("real shuffled pairs lie below 2 d (1 - d): edges prefer places", setting,
-              found=level, expected=chance, relation="<", tolerance=0.01 * chance, n=count),
-        check("with scattered pixels they do not", setting, found=float(loose.mean()),
-              expected=expected, tolerance=_scatter_tolerance(densities, flat.shape[1]), n=count),
+        check("with scattered pixels they are at the chance of their densities", setting,
+              found=float(loose.mean()), expected=expected, tolerance=tolerance, n=count),
+        check("real shuffled pairs lie below it: edges prefer places", setting, found=level,
+              expected=expected, relation="<", tolerance=tolerance, n=count),
+        check("the mean of 2 d_i (1 - d_i) is 2 Var d_i below 2 d (1 - d)", setting, found=own,
+              expected=chance - 2 * densities.var(), tolerance=1e-12, n=n),
     ]  # fmt: skip
     points.append(
         {
@@ -152,7 +171,7 @@ def _check_scenes(images: np.ndarray, resolution: int, seed: int, rows: list, po
             "blank": blank,
             "chance": chance,
             "scattered": float(loose.mean()),
-            "mean_of_image_chance": float(chance_level_of(densities).mean()),
+            "mean_of_image_chance": own,
             "spread": float(pairs.std()),
             "spread_scattered": float(loose.std()),
         }
@@ -179,32 +198,50 @@ def _scatter_tolerance(densities: np.ndarray, pixels: int) -> float:
     return ERRORS * 2 * float(np.sqrt(variance.sum())) / count
 
 
+def degrade(kind: str, images: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Images blurred, averaged in blocks or made noisy, uint8; kinds of :data:`STRENGTHS`."""
+    if kind == "blur":
+        return blur(images, strength)
+    if kind == "noise":
+        return noisy(images, strength, rng)
+    block = int(strength)
+    return to_uint8(enlarge(block_means(images, block), block))
+
+
 def _check_saturation(images: np.ndarray, seed: int, rows: list, points: list) -> None:
-    """Blur and noise of growing strength against chance and blank."""
+    """Reconstructions of falling PSNR against chance and blank."""
     maps = edges(images)
-    density = float(maps.mean())
-    level = pair_level(maps)
-    kinds = [("blur", strength) for strength in BLURS] + [("noise", s) for s in NOISES]
-    scores: dict[str, list[float]] = {"blur": [], "noise": []}
-    for kind, strength in kinds:
-        rng = generator_for(seed, "canny_chance", f"{kind} {strength}")
-        worse = blur(images, strength) if kind == "blur" else noisy(images, strength, rng)
-        found = edges(worse)
-        score = float(mean_absolute(maps, found).mean())
-        scores[kind].append(score)
-        values = {"strength": strength, "level": score, "density": float(found.mean())}
-        points.append({"kind": kind, "setting": f"{DEGRADED} px", **values})
-    setting = f"Canny of {len(maps)} scenes, {DEGRADED} px"
-    n = len(maps)
+    density, level, n = float(maps.mean()), pair_level(maps), len(maps)
+    scores: dict[str, list[float]] = {}
+    for kind, strengths in STRENGTHS.items():
+        for strength in strengths:
+            rng = generator_for(seed, "canny_chance", f"{kind} {strength}")
+            worse = degrade(kind, images, strength, rng)
+            found = edges(worse)
+            scores.setdefault(kind, []).append(float(mean_absolute(maps, found).mean()))
+            error = ((worse / 255 - images / 255) ** 2).mean(axis=(1, 2, 3))
+            points.append(
+                {
+                    "kind": kind,
+                    "setting": f"{DEGRADED} px",
+                    "strength": strength,
+                    "psnr": float(-10 * np.log10(np.maximum(error, 1e-10)).mean()),
+                    "level": scores[kind][-1],
+                    "density": float(found.mean()),
+                }
+            )
+    setting = f"Canny of {n} scenes, {DEGRADED} px"
     rows += [
-        check("blur to nothing scores the density", f"{setting}, blur {BLURS[-1]:g} px",
-              found=scores["blur"][-1], expected=density, tolerance=0.02 * density, n=n),
-        check("L1 is not monotone: some blur scores worse than blur to nothing", setting,
-              found=max(scores["blur"]), expected=scores["blur"][-1], relation=">", n=n),
-        check("blur never reaches the level of an unrelated image", setting,
-              found=max(scores["blur"]), expected=level, relation="<", n=n),
-        check("noise exceeds it: more edges, more L1", f"{setting}, noise {NOISES[-1]} levels",
-              found=scores["noise"][-1], expected=level, relation=">", n=n),
+        check("blur saturates at the density, whatever its strength", setting,
+              found=max(scores["blur"]), expected=density, tolerance=0.02 * density, n=n),
+        check("and so below the level of an unrelated image", setting, found=max(scores["blur"]),
+              expected=level, relation="<", n=n),
+        check("L1 is not monotone: the coarsest blocks score better than finer ones", setting,
+              found=scores["blocks"][-1], expected=max(scores["blocks"]), relation="<",
+              tolerance=0.1 * density, n=n),
+        check("noise exceeds the level of an unrelated image: more edges, more L1",
+              f"{setting}, noise of {STRENGTHS['noise'][-1]} levels", found=scores["noise"][-1],
+              expected=level, relation=">", n=n),
     ]  # fmt: skip
 
 
@@ -240,33 +277,38 @@ def _draw_levels(axis: Axes, points: pd.DataFrame) -> None:
 
 def _draw_saturation(axis: Axes, points: pd.DataFrame) -> None:
     scene = points[(points["kind"] == "scenes") & (points["setting"] == f"{DEGRADED} px")].iloc[0]
-    axis.axhline(scene["level"], color=COLOURS[1], linewidth=0.8)
-    axis.axhline(scene["density"], color="0.4", linewidth=0.9, linestyle="--")
-    for place, kind in enumerate(("blur", "noise")):
+    for value, name in ((scene["level"], "unrelated image"), (scene["density"], "blank map")):
+        axis.axhline(value, color="0.4", linewidth=0.9, linestyle="--", zorder=1)
+        axis.text(0.02, value, name, transform=axis.get_yaxis_transform(), va="bottom")
+    for place, kind in enumerate(STRENGTHS):
         group = points[points["kind"] == kind]
         axis.plot(
-            group["strength"] / group["strength"].max(),
+            group["psnr"],
             group["level"],
             marker=MARKERS[2 + place],
             markersize=3,
             linewidth=1,
             color=COLOURS[2 + place],
+            label=kind,
         )
-    axis.set(xlabel="strength")
+    axis.invert_xaxis()
+    axis.set(xlabel="PSNR (dB, worse \N{RIGHTWARDS ARROW})")
+    axis.legend(loc="upper left", handlelength=1.4, handletextpad=0.4, borderaxespad=0.1)
 
 
 def _caption(points: pd.DataFrame) -> str:
     scene = points[points["kind"] == "scenes"]
     shown = scene[scene["setting"] == f"{DEGRADED} px"].iloc[0]
     below = (1 - scene["level"] / scene["chance"]) * 100
-    blurs = points[points["kind"] == "blur"]["level"]
-    noise = points[points["kind"] == "noise"]["level"]
+    levels = {kind: points[points["kind"] == kind]["level"] for kind in STRENGTHS}
     return (
         f"Chance and saturation of Canny L1. Left: independent maps follow 2d(1 - d); shuffled "
-        f"pairs of {IMAGES} scenes lie {below.min():.0f} to {below.max():.0f}% below it, since "
-        f"edges prefer places (with scattered pixels they do not). Right, {DEGRADED} px, d = "
-        f"{shown['density']:.3f}: blur scores {blurs.max():.3f} at worst and {blurs.iloc[-1]:.3f} "
-        f"when nothing is left, below an unrelated image's {shown['level']:.3f}; noise reaches "
-        f"{noise.iloc[-1]:.3f}. So a level means nothing without d: 0.20 is the chance level of "
-        f"independent maps of density {density_at_chance(0.2):.3f}."
+        f"pairs of {IMAGES} scenes lie {below.min():.1f} to {below.max():.1f}% below it, as edges "
+        f"prefer places; single pairs spread by {shown['spread']:.3f} at {DEGRADED} px, because "
+        f"densities do ({shown['spread_scattered']:.3f} with scattered pixels). Right, "
+        f"{DEGRADED} px, d = {shown['density']:.3f}: blur saturates at {levels['blur'].max():.3f}, "
+        f"below an unrelated image's {shown['level']:.3f}; blocks reach "
+        f"{levels['blocks'].max():.3f} and fall to {levels['blocks'].iloc[-1]:.3f} when nothing is "
+        f"left; noise reaches {levels['noise'].iloc[-1]:.3f}. A level says little without d: 0.20 "
+        f"is the chance level at d = {density_at_chance(0.2):.3f}."
     )
