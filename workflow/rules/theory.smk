@@ -10,10 +10,10 @@ rule theory_claim:
         "<results>/logs/theory_claim/{claim}.log",
     benchmark:
         "<results>/benchmarks/theory_claim/{claim}.tsv"
-    conda:
-        "../../envs/tables.yaml"
     wildcard_constraints:
         claim="|".join(CLAIMS),
+    conda:
+        "../../envs/tables.yaml"
     params:
         code=get_claim_code,
         seed=config["seed"],

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial.distance import pdist
 
-from seesaw.figures.style import COLOURS, COLUMN_WIDTH, MARKERS, new_figure, styled
+from seesaw.figures.style import COLOURS, COLUMN_WIDTH, MARKERS, SMALL, new_figure, styled
 from seesaw.seeds import generator_for
 from seesaw.theory.claim import ERRORS, Claim, check, table_of
 from seesaw.theory.images import (
@@ -279,7 +279,8 @@ def _draw_saturation(axis: Axes, points: pd.DataFrame) -> None:
     scene = points[(points["kind"] == "scenes") & (points["setting"] == f"{DEGRADED} px")].iloc[0]
     for value, name in ((scene["level"], "unrelated image"), (scene["density"], "blank map")):
         axis.axhline(value, color="0.4", linewidth=0.9, linestyle="--", zorder=1)
-        axis.text(0.02, value, name, transform=axis.get_yaxis_transform(), va="bottom")
+        across = axis.get_yaxis_transform()
+        axis.text(0.02, value, name, transform=across, va="bottom", fontsize=SMALL)
     for place, kind in enumerate(STRENGTHS):
         group = points[points["kind"] == kind]
         axis.plot(

@@ -210,14 +210,22 @@ def _figure(points: pd.DataFrame, chance: float) -> Figure:
     axis = figure.subplots()
     permuted = points[points["kind"] == "permuted"]
     blurred = points[points["kind"] == "blurred"]
-    end = 1.12 * blurred["frechet"].max()
+    end = 1.2 * blurred["frechet"].max()
     axis.plot([0, end], [chance, chance], color="0.5", linewidth=0.8, linestyle="--")
     axis.text(end, chance, "chance", ha="right", va="bottom", fontsize=SMALL, color="0.35")
     _draw_group(axis, permuted, 0, linestyle="none")
     _draw_group(axis, blurred, 1, linestyle="-")
     for row in permuted.itertuples():
         text = row.setting.replace(" of the images permuted", " permuted")
-        _name(axis, row, text.replace("100%", "all"), (-5, 0), 0, ha="right", va="center")
+        _name(
+            axis,
+            row,
+            text.replace("100%", "all").removesuffix(" image"),
+            (-5, 0),
+            0,
+            ha="right",
+            va="center",
+        )
     for row in blurred.itertuples():
         _name(axis, row, row.setting.replace("of ", ""), (4, -3), 1, ha="left", va="top")
     axis.set(xlabel="Fr\u00e9chet distance  (better \N{LEFTWARDS ARROW})", xlim=(-0.37 * end, end))

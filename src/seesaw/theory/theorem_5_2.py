@@ -347,8 +347,8 @@ def _draw_misfit(axis: Axes, points: pd.DataFrame) -> None:
         )
         axis.annotate(
             "",
-            (-0.09, best),
-            (-0.09, drift),
+            (-0.06 - 0.05 * place, best),
+            (-0.06 - 0.05 * place, drift),
             arrowprops={
                 "arrowstyle": "-|>",
                 "color": colour,
@@ -356,7 +356,7 @@ def _draw_misfit(axis: Axes, points: pd.DataFrame) -> None:
                 "mutation_scale": 5,
             },
         )
-    axis.set(xlabel="share of wrong latents", xlim=(-0.18, 1.05), ylim=(0, None))
+    axis.set(xlabel="share of wrong latents", xlim=(-0.22, 1.05), ylim=(0, None))
     axis.set_title("misfit (arrows: best\nlatent per condition)", fontsize=SMALL)
 
 
