@@ -36,6 +36,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/published.smk"
+include: "workflow/rules/theory.smk"
 
 
 # its outputs are named after the block's conditions

@@ -32,6 +32,7 @@ from seesaw.registry import (
     SOURCES,
     unknown,
 )
+from seesaw.theory import CLAIMS
 from seesaw.versions import code_hash, family_version, stage_version
 
 ROOT = Path(workflow.basedir)
@@ -637,3 +638,7 @@ def get_gallery_conditions(source):
         ]
 
     return paths
+
+
+def get_claim_code(wildcards):
+    return code_hash(f"seesaw.theory.{wildcards.claim}")
