@@ -41,6 +41,7 @@ include: "workflow/rules/control.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/toys.smk"
 
 
 # its outputs are named after the block's conditions
