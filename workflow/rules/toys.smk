@@ -27,10 +27,10 @@ rule toy:
         "<results>/logs/toy/{toy}.log",
     benchmark:
         "<results>/benchmarks/toy/{toy}.tsv"
-    conda:
-        "../../envs/torch.yaml"
     wildcard_constraints:
         toy=any_of(TOYS),
+    conda:
+        "../../envs/torch.yaml"
     params:
         code=lambda wildcards: code_hash(f"seesaw.toys.{wildcards.toy}"),
         seeds=list(range(config["seed"], config["seed"] + 5)),
