@@ -16,7 +16,7 @@ from seesaw.diffusion.samplers import Sampler, Velocity, sample
 from seesaw.diffusion.train import velocity_loss
 from seesaw.seeds import generator_for, seed_for
 
-FREQUENCIES = 6
+TIME_FREQUENCIES, SPACE_FREQUENCIES = 6, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class Training:
 
     points: int = 1000
     steps: int = 1000
-    width: int = 128
+    width: int = 64
     layers: int = 3
-    lr: float = 3e-3
+    lr: float = 5e-3
 
     def __post_init__(self) -> None:
         if self.points < 2 or min(self.steps, self.width, self.layers) < 1:
@@ -53,19 +53,27 @@ class Training:
 
 
 class VelocityMLP(nn.Module):
-    """Velocity from a point and its time, ``(x (n, d), t (n,), y) -> (n, d)``; y is not used."""
+    """Velocity from a point and its time, ``(x (n, d), t (n,), y) -> (n, d)``; y is not used.
+
+    It sees x, t, and sines and cosines of both (wavelengths of x: 4, 2, 1, 0.5, where data has
+    variance 1). With x alone an MLP does not find 25 isolated modes in a training of seconds: 98%
+    of its samples were farther than 3 std from every mode after 1000 steps at width 128.
+    """
 
     def __init__(self, d: int, width: int, layers: int) -> None:
         super().__init__()
-        sizes = [d + 1 + 2 * FREQUENCIES, *[width] * layers]
+        inputs = d + 1 + 2 * (TIME_FREQUENCIES + d * SPACE_FREQUENCIES)
+        sizes = [inputs, *[width] * layers]
         hidden = [(nn.Linear(a, b), nn.SiLU()) for a, b in zip(sizes[:-1], sizes[1:])]
         self.net = nn.Sequential(*(part for pair in hidden for part in pair), nn.Linear(width, d))
-        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(FREQUENCIES))
+        self.register_buffer("of_t", math.pi * 2.0 ** torch.arange(TIME_FREQUENCIES))
+        self.register_buffer("of_x", math.pi / 2 * 2.0 ** torch.arange(SPACE_FREQUENCIES))
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Velocity at ``x`` and ``t``."""
-        angles = t[:, None] * self.frequencies
-        return self.net(torch.cat([x, t[:, None], angles.sin(), angles.cos()], dim=1))
+        t = t[:, None]
+        angles = torch.cat([t * self.of_t, (x[:, :, None] * self.of_x).flatten(1)], dim=1)
+        return self.net(torch.cat([x, t, angles.sin(), angles.cos()], dim=1))
 
 
 @contextlib.contextmanager

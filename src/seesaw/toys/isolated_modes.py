@@ -68,7 +68,7 @@ def isolated_modes(
     *,
     training: Training | None = None,
     samples: int = 2000,
-    evaluations: int = 120,
+    evaluations: int = 100,
 ) -> Toy:
     """Hallucination rate and a toy iFID of 25 isolated and 25 connected modes.
 
@@ -168,25 +168,26 @@ def among(n: int) -> str:
 def draw_figure(table: pd.DataFrame, points: pd.DataFrame, training: Training) -> Figure:
     """Two rows of point clouds, and a row of rates."""
     figure = new_figure(FULL_WIDTH, 6.05)
-    grid = figure.add_gridspec(3, 12, height_ratios=[1, 1, 0.98])
+    grid = figure.add_gridspec(3, 1, height_ratios=[1, 1, 0.9])
+    rows = [grid[row].subgridspec(1, count) for row, count in enumerate((4, 4, 3))]
     heads = {
         DATA: "data",
-        TRAINED: "samples of the trained model",
-        ALL: "midpoints to the nearest neighbour",
-        OTHER: "midpoints to the nearest other mode",
+        TRAINED: "samples, trained model",
+        ALL: "midpoints, K = 1",
+        OTHER: "midpoints, K = 1, other modes",
     }
     for row, name in enumerate(STDS):
         for column, (what, head) in enumerate(heads.items()):
-            axis = figure.add_subplot(grid[row, 3 * column : 3 * column + 3])
+            axis = figure.add_subplot(rows[row][column])
             cloud = points[(points["mixture"] == name) & (points["set"] == what)]
             _draw_cloud(axis, cloud)
             share = percent(entry(table, "off_3std", mixture=name, set=what))
-            axis.set_title(f"{head}\n{share} farther than 3 std" if row == 0 else
-                           f"{share} farther than 3 std")  # fmt: skip
+            words = f"{share} off by 3 std"
+            axis.set_title(f"{head}\n{words}" if row == 0 else words)
             if column == 0:
                 axis.set_ylabel(f"{name}\nstd {STDS[name]:g}, spacing {SPACING:g}")
     for place, draw in enumerate((_draw_rates, _draw_neighbours, _draw_distances)):
-        draw(figure.add_subplot(grid[2, 4 * place : 4 * place + 4]), table)
+        draw(figure.add_subplot(rows[2][place]), table)
     count = int(table["seeds"].max())
     words = "Orange: farther than 3 std from every mode. Clouds: the first seed. "
     words += f"Numbers: mean ± standard deviation of {count} seeds.\nModel: {training}."
