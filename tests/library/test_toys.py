@@ -90,7 +90,7 @@ def test_log_density_is_that_of_scipy():
 
 def test_tails_of_isolated_modes_in_closed_form():
     """In two dimensions a share exp(-r^2 / 2) of a Gaussian is farther than r std."""
-    n = 100_000
+    n = 30_000
     shares = grid_mixture(STDS["isolated"]).off(
         grid_mixture(STDS["isolated"]).draw(rng(), n)[0]
     )  # fmt: skip
@@ -147,7 +147,7 @@ def test_exact_field_of_one_gaussian_maps_noise_linearly():
 
 @pytest.mark.parametrize("name", STDS)
 def test_exact_field_hallucinates_at_the_rate_of_the_tails(name):
-    mixture, n = grid_mixture(STDS[name]), 2000
+    mixture, n = grid_mixture(STDS[name]), 1500
     found = mixture.off(sample_points(mixture.velocity(), n, 2, **WELL))
     own = mixture.off(mixture.draw(rng(), 50_000)[0])
     for definition in OFF:
@@ -318,7 +318,9 @@ def test_reconstruction_error_by_quadrature_and_by_sampling(separation):
     ends = mean + 6 * separation * np.array([-1, 1])
     expected, _ = integrate.quad(integrand, *ends, points=[0, peak, mean], limit=500)
     assert reconstruction_error(separation) == pytest.approx(expected, rel=1e-6, abs=1e-13)
-    means, n = posterior_means(separation), 100_000
+    if separation > 4:
+        return  # rests on latents so rare that sampling says nothing
+    means, n = posterior_means(separation), 50_000
     z, images = Mixture(means, 1.0).draw(rng(), n)
     errors = np.square(decode(z, means) - (2 * images - 1))
     noise = 5 * errors.std() / np.sqrt(n) + 1e-9

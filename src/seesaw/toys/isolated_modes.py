@@ -11,6 +11,7 @@ image and its posterior, which is what the paper's picture shows.
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ def run_seed(
     train_points, modes = mixture.draw(generators[0], training.points)
     data, reference = (mixture.draw(rng, samples)[0] for rng in generators[1:])
 
-    brief = Training(**{**vars(training), "steps": max(1, training.steps // SHORT)})
+    brief = replace(training, steps=max(1, training.steps // SHORT))
     fields = {
         EXACT: mixture.velocity(),
         BRIEF: train(train_points, brief, seed=seed, purpose=purpose),
@@ -222,12 +223,18 @@ def _draw_rates(axis: Axes, table: pd.DataFrame) -> None:
                 row = entry(table, column, mixture=name, set=what)
                 _bars(axis, place + side, row, COLOUR[name], marker, full=full)
     axis.set_xticks(range(len(OFF)), ["> 3 std", "> 4 std", "> 10 std", "low\ndensity"])
-    _percent_axis(axis)
+    axis.set_yscale("symlog", linthresh=0.1, linscale=0.5)
+    ticks = (0, 0.1, 1, 10, 100)
+    axis.set_yticks(ticks, [f"{tick:g}%" for tick in ticks])
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_ylim(-0.02, 500)
     axis.set_title("Hallucination: samples off the manifold", loc="left")
     names = {EXACT: "exact field", BRIEF: f"1/{SHORT} of the steps", TRAINED: "trained"}
     for what, (marker, full) in styles.items():
         _key(axis, marker, names[what], full=full)
-    axis.legend(loc="upper right", handletextpad=0.2, borderaxespad=0.1)
+    axis.legend(
+        loc="upper center", ncols=3, handletextpad=0.1, columnspacing=0.8, borderaxespad=0.1
+    )
 
 
 def _draw_neighbours(axis: Axes, table: pd.DataFrame) -> None:
@@ -268,7 +275,7 @@ def _draw_distances(axis: Axes, table: pd.DataFrame) -> None:
                     markeredgewidth=0.8, elinewidth=0.8, capsize=1.5,
                 )  # fmt: skip
     axis.set_xticks(range(len(sets)), list(sets.values()))
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(-0.015, 1.25 * axis.get_ylim()[1])
     axis.set_title("Distance to data (standard deviation 1)", loc="left")
     _key(axis, "^", "Wasserstein", full=False)
     _key(axis, "P", "Fréchet, 2-D Gaussian fits", full=True)

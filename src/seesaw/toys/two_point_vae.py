@@ -214,8 +214,8 @@ def draw_figure(table: pd.DataFrame, points: pd.DataFrame, training: Training) -
     _draw_error(error, table, separations)
     _draw_curves(off, table, "off_3std", "Off-mode, by 3 std")
     _draw_curves(far, table, "off_4std", "Off-mode, by 4 std")
-    _draw_curves(blend, table, "blend", f"Decodes to |x| < {PURE:g} a")
-    far.legend(loc="upper left", handlelength=1.2, borderaxespad=0.1)
+    _draw_curves(blend, table, "blend", f"Decodes to a blend, |x| < {PURE:g} a")
+    off.legend(loc="upper left", handlelength=1.2, borderaxespad=0.1)
     for axis in (error, off, far, blend):
         axis.set_xscale("log", base=2)
         axis.xaxis.set_minor_locator(NullLocator())
