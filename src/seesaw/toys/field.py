@@ -57,7 +57,9 @@ class VelocityMLP(nn.Module):
 
     It sees x, t, and sines and cosines of both (wavelengths of x: 4, 2, 1, 0.5, where data has
     variance 1). With x alone an MLP does not find 25 isolated modes in a training of seconds: 98%
-    of its samples were farther than 3 std from every mode after 1000 steps at width 128.
+    of its samples were farther than 3 std from every mode after 1000 steps at width 128. With sines
+    it was 13% to 51% over six choices of width, depth, rate and times (one seed); the one here was
+    chosen for its time and uniform times, not for its share.
     """
 
     def __init__(self, d: int, width: int, layers: int) -> None:
