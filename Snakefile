@@ -37,6 +37,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/published.smk"
 include: "workflow/rules/theory.smk"
+include: "workflow/rules/toys.smk"
 
 
 # its outputs are named after the block's conditions

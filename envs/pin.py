@@ -24,6 +24,7 @@ GROUPS = {
         "diffusers",
         "faiss-cpu",
         "lpips",
+        "matplotlib",
         "timm",
         "torch",
         "torch-fidelity",

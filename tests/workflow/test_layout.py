@@ -75,9 +75,13 @@ def test_an_item_has_one_name(name):
         assert (ROOT / f"workflow/report/{name}.rst").read_text().strip()
 
 
+STEPS = {"samples": "diffusion", "gfid-times": "gfid", "control-samples": "control"}
+"""Step with a version of its own -> the stage that it belongs to."""
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_has_one_name(stage):
-    stage, step = ("diffusion", stage) if stage == "samples" else (stage, stage)
+    stage, step = STEPS.get(stage, stage), stage
     assert (ROOT / f"workflow/rules/{stage}.smk").exists()
     library = ROOT / "src/seesaw"
     assert (library / f"{stage}.py").exists() or (library / stage).is_dir()
