@@ -4,8 +4,6 @@ The noise is that of the uncontrolled samples (:mod:`seesaw.diffusion.sample`), 
 the hint alone.
 """
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,18 +13,14 @@ import torch
 from torch import Tensor
 
 from seesaw.autoencoders.base import load_autoencoder
-from seesaw.batching import Batched, fitted_sizes
 from seesaw.control.branch import ControlNet, load_branch
 from seesaw.control.frozen import FrozenModel, load_frozen
 from seesaw.control.job import to_hints
-from seesaw.diffusion.sample import labels_for, sample_latents
+from seesaw.diffusion.sample import labels_for, sample_latents, write_samples
 from seesaw.files import digest_of, sha256_of
-from seesaw.progress import progress
 from seesaw.reconstruct import decode_batch
 from seesaw.seeds import seed_for
-from seesaw.shards import Shards, ShardWriter, batches_in_shards
-
-logger = logging.getLogger(__name__)
+from seesaw.shards import Shards, ShardWriter
 
 
 def choose_images(ids: Sequence[str], count: int | None, seed: int) -> list[str]:
@@ -123,22 +117,10 @@ def sample_control(
     depends = [meta, version, family, dict(config), options, files, shard_size, ids]
     writer = ShardWriter(output, shard_size=shard_size, meta=meta, resume=digest_of(depends))
 
-    def sample_under(some: Sequence[str]) -> Tensor:
+    def draw(some: Sequence[str]) -> Tensor:
         labels = torch.tensor([label_of[image_id] for image_id in some], device=device)
         hints = to_hints(conditions.take(some, ["map"])["map"], device)
         return sample_latents_under(control, frozen, labels, hints, some, seed=seed)
 
-    draw = Batched(sample_under, "sampling")
-    decode = Batched(partial(decode_batch, autoencoder, what="sample"), "decoding")
-    begin = time.monotonic()
-    with torch.inference_mode(), writer:
-        first = writer.done
-        batches = batches_in_shards(len(ids), shard_size, batch_size, start=first)
-        what = f"{len(ids) - first} samples"
-        for at, end in progress(batches, total=len(batches), what=what, unit="batche"):
-            some = ids[at:end]
-            pixels, clipped = decode(draw(some), some)
-            writer.add(some, {"images": pixels, "clipped": clipped})
-        meta.update(fitted_sizes(draw, decode))
-    rate = (len(ids) - first) / (time.monotonic() - begin)
-    logger.info("%.1f samples/s on %s", rate, device)
+    decode = partial(decode_batch, autoencoder, what="sample")
+    write_samples(writer, ids, draw, decode, batch_size=batch_size, device=device)

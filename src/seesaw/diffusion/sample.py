@@ -179,21 +179,49 @@ def sample_images(
         "seed": seed,
         "checkpoint_sha256": sha256_of(checkpoint),
     }
-    draw = Batched(partial(sample_latents, model, sampler=sampler, seed=seed), "sampling")
-    decode = Batched(partial(decode_batch, autoencoder, what="sample"), "decoding")
     files = [path and sha256_of(path) for path in (weights, index)]
     depends = [meta, version, family, dict(config), files, shard_size, ids]
     writer = ShardWriter(output, shard_size=shard_size, meta=meta, resume=digest_of(depends))
+    label_of = dict(zip(ids, labels.tolist(), strict=True))
+
+    def draw(some: Sequence[str]) -> Tensor:
+        y = torch.tensor([label_of[image_id] for image_id in some], device=device)
+        return sample_latents(model, y, some, sampler, seed=seed)
+
+    decode = partial(decode_batch, autoencoder, what="sample")
+    write_samples(writer, ids, draw, decode, batch_size=batch_size, device=device)
+
+
+def write_samples(
+    writer: ShardWriter,
+    ids: Sequence[str],
+    draw: Callable[[Sequence[str]], Tensor],
+    decode: Callable[[Tensor, Sequence[str]], tuple[np.ndarray, np.ndarray]],
+    *,
+    batch_size: int,
+    device: str,
+) -> None:
+    """Draw and decode a sample per id, from the image on that the writer left off at.
+
+    Args:
+        writer: not entered yet; its ``meta`` records batches that had to be halved.
+        ids: of all samples.
+        draw: some of the ids to raw latents.
+        decode: latents and their ids to uint8 images and the clipped share of each.
+        batch_size: samples at a time; a batch ends with its shard.
+        device: for the log.
+    """
+    drawing, decoding = Batched(draw, "sampling"), Batched(decode, "decoding")
     begin = time.monotonic()
     with torch.inference_mode(), writer:
         first = writer.done
-        batches = batches_in_shards(len(ids), shard_size, batch_size, start=first)
+        batches = batches_in_shards(len(ids), writer.shard_size, batch_size, start=first)
         what = f"{len(ids) - first} samples"
         for at, end in progress(batches, total=len(batches), what=what, unit="batche"):
             some = ids[at:end]
-            pixels, clipped = decode(draw(labels[at:end].to(device), some), some)
+            pixels, clipped = decoding(drawing(some), some)
             writer.add(some, {"images": pixels, "clipped": clipped})
-        meta.update(fitted_sizes(draw, decode))
+        writer.meta.update(fitted_sizes(drawing, decoding))
     rate = (len(ids) - first) / (time.monotonic() - begin)
     logger.info("%.1f samples/s on %s", rate, device)
 
