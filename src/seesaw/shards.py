@@ -287,8 +287,7 @@ class Shards:
 
     def shard_ids(self, index: int) -> list[str]:
         """Image ids of one shard."""
-        with self._open(index) as file:
-            return json.loads(file.metadata()["ids"])
+        return _ids_of(self.path.parent / self.shards[index]["file"])
 
     def batches(
         self, fields: Sequence[str], batch_size: int, *, shards: Sequence[int] | None = None
