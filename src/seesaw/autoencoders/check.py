@@ -57,7 +57,7 @@ class Checked:
         normalized: summary of the latents after the published statistics, which make them 0 and 1
             on average over images; None where none are at hand.
         parameters: learned numbers.
-        encode_seconds: of one image, the second time.
+        encode_seconds: of one image.
         decode_seconds: the same.
         peak_bytes: largest memory of the process (CPU) or of its tensors (GPU) so far.
         image: uint8 (R, R, 3), the image.
@@ -156,9 +156,9 @@ def write_pair(path: str | Path, checked: Checked) -> None:
 
 
 def _timed(run: Callable[[], Tensor], device: str) -> tuple[Tensor, float]:
-    """Result and seconds of the second of two runs."""
-    run()
+    """Result and seconds of one run; on a GPU of the second, the first has much to set up."""
     if device != "cpu":
+        run()
         torch.cuda.synchronize()
     start = time.perf_counter()
     result = run()
