@@ -156,7 +156,8 @@ def _details(name: str, registry: Registry) -> list[str]:
     lines = [f"### `{name}`", "", f"{training}. Licence: {entry['licence']}."]
     if "gated" in entry:
         lines.append(f"Accept it at <{entry['gated']}> before the download.")
-    lines.append(f"Confidence: {entry['confidence']['level']}; {entry['confidence']['note']}.")
+    level = entry["confidence"]["level"] if entry["files"] else "not found"
+    lines.append(f"Confidence: {level}; {entry['confidence']['note']}.")
     points = []
     for role, file in entry["files"].items():
         remarks = [file["status"], *(["optional"] if file.get("optional") else [])]
@@ -199,11 +200,9 @@ def _options(entry: Mapping[str, Any], registry: Registry) -> list[str]:
 
 
 def _constant(value: float | list[float]) -> str:
-    return (
-        f"{value:g}"
-        if isinstance(value, int | float)
-        else "[" + ", ".join(f"{v:g}" for v in value) + "]"
-    )
+    if isinstance(value, list):
+        return "[" + ", ".join(f"{number:.8g}" for number in value) + "]"
+    return f"{value:.8g}"
 
 
 def _published(published: Mapping[str, Any]) -> list[str]:

@@ -107,7 +107,7 @@ MISTAKES = {
     ),
     "training of a family without a loader": (
         change(["autoencoders", 0, "family"], "someday"),
-        "family 'someday' has no loader in this version and cannot be trained; these can: diffusers-kl",
+        "family 'someday' has no loader in this version and cannot be trained; these can: ",
     ),
     "objective": (
         change(["autoencoders", 0, "train", "objective"], "reconstructoin"),
