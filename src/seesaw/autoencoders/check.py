@@ -112,7 +112,7 @@ def check_autoencoder(
     autoencoder = load_autoencoder(
         name, weights, config, device=device, dtype=PRECISIONS[precision]
     )
-    pixels = resize_center_crop(read_rgb(image or photograph()), autoencoder.resolution)
+    pixels = _centre(image or photograph(), autoencoder.resolution)
     images = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(device)
     with torch.inference_mode():
         latents, encode_seconds = _timed(lambda: encode_uint8(autoencoder, images), device)
@@ -153,6 +153,13 @@ def write_pair(path: str | Path, checked: Checked) -> None:
     pair = np.concatenate([checked.image, checked.reconstruction], axis=1)
     with atomic(path) as temporary:
         Image.fromarray(pair).save(temporary, format="PNG")
+
+
+def _centre(path: str | Path, resolution: int) -> np.ndarray:
+    try:
+        return resize_center_crop(read_rgb(path), resolution)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
 def _timed(run: Callable[[], Tensor], device: str) -> tuple[Tensor, float]:
