@@ -48,6 +48,7 @@ def pooled(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     save_file({"gain": torch.tensor([2.0])}, tmp_path / "gain.safetensors")
+    save_file({"gian": torch.tensor([2.0])}, tmp_path / "other.safetensors")
     yield "pooled:Pooled"
     sys.modules.pop("pooled", None)
 
@@ -194,8 +195,8 @@ WRONG = {
         "--image gone.png does not exist",
     ),
     "other weights": (
-        ["check", "sd-vae-ft-mse", "--weights", "gain.safetensors"],
-        "248 missing:",
+        ["check", "pooled:Pooled", "--weights", "other.safetensors"],
+        "1 missing:\n    gain (1,)\n  1 unexpected:\n    gian (1,)",
     ),
     "no image": (
         ["check", "pooled:Pooled", "--image", "gain.safetensors"],
