@@ -47,7 +47,7 @@ def ldm_key(key: str, levels: int) -> str:
 def speak_ldm(model: nn.Module, levels: int) -> None:
     """Make ``model.state_dict()`` and ``load_state_dict`` use the latent-diffusion code's layout.
 
-    ``model`` holds diffusers' ``Encoder`` or ``Decoder`` (an ``AutoencoderKL``, or a decoder alone).
+    ``model`` holds diffusers' ``Encoder`` or ``Decoder`` (an ``AutoencoderKL``, or a part alone).
     Names and shapes of its state dict are then those of the official files, so that a strict check
     names what a file lacks as its authors do, and saved weights are such a file.
     """
@@ -60,9 +60,7 @@ def speak_ldm(model: nn.Module, levels: int) -> None:
             value = state.pop(key)
             state[name] = value[:, :, None, None] if LINEAR.search(name) else value
 
-    def ours(
-        module: nn.Module, state: MutableMapping[str, Tensor], prefix: str, *_: Any
-    ) -> None:
+    def ours(module: nn.Module, state: MutableMapping[str, Tensor], prefix: str, *_: Any) -> None:
         for key in _own_keys(module):
             name = ldm_key(prefix + key, levels)
             if name in state:

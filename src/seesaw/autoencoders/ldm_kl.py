@@ -19,9 +19,10 @@ class LdmKL(DiffusersKL):
     """KL-regularised convolutional autoencoder (LDM, arXiv 2112.10752) in its authors' layout.
 
     The network is diffusers' ``AutoencoderKL``, as in
-    :class:`seesaw.autoencoders.diffusers_kl.DiffusersKL`; keys and shapes of its weights are those of
-    the latent-diffusion code. Weights of the training's losses (``loss.``), of the frozen network
-    that VA-VAE aligns with (``foundation_model.``) and of the projection to it are left out.
+    :class:`seesaw.autoencoders.diffusers_kl.DiffusersKL`; keys and shapes of its weights are those
+    of the latent-diffusion code. Weights of the training's losses (``loss.``), of the frozen
+    network that VA-VAE aligns with (``foundation_model.``) and of the projection to it are left out
+    of a file.
 
     Args:
         resolution: side of the images, in pixels.
@@ -47,7 +48,7 @@ class LdmKL(DiffusersKL):
         return state
 
     def statistics(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean and scale, each (C, 1, 1), from ``{mean, std}`` or ``{latents_bias, latents_scale}``.
+        """Mean and scale, each (C, 1, 1), from the file of either publisher (``STATISTICS``).
 
         Raises:
             ValueError: other keys, not one number per channel, or a deviation that is not positive.

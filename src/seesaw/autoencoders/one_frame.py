@@ -31,9 +31,7 @@ class OneFrame(Autoencoder):
     on_meta = True
     library: ClassVar[str]
 
-    def __init__(
-        self, *, resolution: int = 256, official: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, *, resolution: int = 256, official: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         import diffusers
 
