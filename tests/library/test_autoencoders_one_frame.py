@@ -172,6 +172,20 @@ def test_ltx_has_its_statistics_in_the_file(tmp_path, images):
         loaded("ltx-kl", tmp_path, {"_class_name": "AutoencoderKLLTXVideo", "scaling_factor": 0.5})
 
 
+def test_statistics_of_the_librarys_class_where_nobody_gave_any(tmp_path, images):
+    given = loaded("cogvideox-kl", tmp_path, normalization={"mean": 1.0, "scale": 2.0})
+    assert given.normalization == (1.0, 2.0)
+    autoencoder = loaded("cogvideox-kl", tmp_path, latents="normalized")
+    mean, _ = autoencoder.posterior(images)
+    torch.testing.assert_close(autoencoder.encode(images), mean * 1.15258426)
+    qwen = loaded("qwenimage-kl", tmp_path)
+    torch.testing.assert_close(qwen.normalization[0].flatten(), torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(qwen.normalization[1].flatten(), torch.tensor([1, 0.5, 0.25]))
+    official = {**LTX, "scaling_factor": 3.0}
+    ltx = {"official": official, "normalization": {"mean": 1.0, "scale": 2.0}}
+    assert loaded("ltx-kl", tmp_path, **ltx).normalization == (1.0, 2.0)
+
+
 @pytest.mark.parametrize(
     ("name", "config", "words"),
     [

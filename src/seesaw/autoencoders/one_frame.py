@@ -10,7 +10,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from seesaw.autoencoders.base import Autoencoder
-from seesaw.autoencoders.hub_config import agreed_normalization, check_structure
+from seesaw.autoencoders.hub_config import (
+    agreed_normalization,
+    check_structure,
+    stated_normalization,
+)
 
 
 class OneFrame(Autoencoder):
@@ -74,6 +78,13 @@ class OneFrame(Autoencoder):
             ours=self.normalization,
         )
 
+    def after_load(self) -> None:
+        """Where nobody gave statistics of the latents, those of the library's class hold."""
+        if self.normalization is None:
+            self.normalization = stated_normalization(
+                self.model.config, self.latent_shape[0], self.library
+            )
+
 
 class QwenImageKL(OneFrame):
     """VAE of Qwen-Image (``AutoencoderKLQwenImage``, after Wan 2.1's), f8 with 16 channels.
@@ -121,5 +132,7 @@ class LTXKL(OneFrame):
 
     def after_load(self) -> None:
         """The statistics of the latents are buffers of the file: (z - mean) * factor / std."""
+        if self.normalization is not None:
+            return
         scale = self.model.config["scaling_factor"] / self.model.latents_std
         self.normalization = (self.model.latents_mean[:, None, None], scale[:, None, None])
