@@ -397,6 +397,10 @@ FAMILIES = Registry(
     "autoencoder family",
     {
         "diffusers-kl": Entry(target="seesaw.autoencoders.diffusers_kl:DiffusersKL", version="1"),
+        "ldm-kl": Entry(target="seesaw.autoencoders.ldm_kl:LdmKL", version="1"),
+        "qwenimage-kl": Entry(target="seesaw.autoencoders.one_frame:QwenImageKL", version="1"),
+        "cogvideox-kl": Entry(target="seesaw.autoencoders.one_frame:CogVideoXKL", version="1"),
+        "ltx-kl": Entry(target="seesaw.autoencoders.one_frame:LTXKL", version="1"),
         "dmvae": Entry(target="seesaw.autoencoders.dmvae:DMVAE", version="1"),
         "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
         "svg": Entry(target="seesaw.autoencoders.svg:SVG", version="1"),
@@ -405,8 +409,6 @@ FAMILIES = Registry(
 )
 
 PLANNED_FAMILIES: Mapping[str, str] = {
-    "ldm-kl": "AutoencoderKL in files with the keys of the latent-diffusion code",
-    "qwenimage-kl": "diffusers AutoencoderKLQwenImage on single frames",
     "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
     "uae": "RAE's parts with a frequency modulator",
     "vtp": "transformer autoencoder of VTP",
