@@ -401,7 +401,9 @@ FAMILIES = Registry(
         "qwenimage-kl": Entry(target="seesaw.autoencoders.one_frame:QwenImageKL", version="1"),
         "cogvideox-kl": Entry(target="seesaw.autoencoders.one_frame:CogVideoXKL", version="1"),
         "ltx-kl": Entry(target="seesaw.autoencoders.one_frame:LTXKL", version="1"),
+        "dmvae": Entry(target="seesaw.autoencoders.dmvae:DMVAE", version="1"),
         "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
+        "svg": Entry(target="seesaw.autoencoders.svg:SVG", version="1"),
         "tokenizer-1d": Entry(target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"),
     },
 )
@@ -410,11 +412,9 @@ PLANNED_FAMILIES: Mapping[str, str] = {
     "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
     "uae": "RAE's parts with a frequency modulator",
     "vtp": "transformer autoencoder of VTP",
-    "svg": "DINOv3 with a residual ViT and a convolutional decoder",
     "softvq": "SoftVQ-VAE, 64 tokens",
     "maetok": "MAETok, 128 tokens",
     "detok": "l-DeTok",
-    "dmvae": "DM-VAE: DINOv2-L with a convolutional decoder",
 }
 """Families of published autoencoders that can be planned but not run: they have no loader yet."""
 
