@@ -231,7 +231,7 @@ def test_sd_vae_layout_has_the_published_size():
         autoencoder = DiffusersKL(256, official=official)
     assert autoencoder.latent_shape == (4, 32, 32)
     assert sum(p.numel() for p in autoencoder.parameters()) == 83_653_863
-    keys = autoencoder.weights_module.state_dict().keys()
+    keys = autoencoder.parts()["autoencoder"].state_dict().keys()
     assert len(keys) == 248
     assert "encoder.conv_in.weight" in keys
 
