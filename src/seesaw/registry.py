@@ -399,6 +399,9 @@ FAMILIES = Registry(
         "diffusers-kl": Entry(target="seesaw.autoencoders.diffusers_kl:DiffusersKL", version="1"),
         "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
         "tokenizer-1d": Entry(target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"),
+        "softvq": Entry(target="seesaw.autoencoders.softvq:SoftVQ", version="1"),
+        "maetok": Entry(target="seesaw.autoencoders.maetok:MAETok", version="1"),
+        "detok": Entry(target="seesaw.autoencoders.detok:DeTok", version="1"),
     },
 )
 
@@ -409,9 +412,6 @@ PLANNED_FAMILIES: Mapping[str, str] = {
     "uae": "RAE's parts with a frequency modulator",
     "vtp": "transformer autoencoder of VTP",
     "svg": "DINOv3 with a residual ViT and a convolutional decoder",
-    "softvq": "SoftVQ-VAE, 64 tokens",
-    "maetok": "MAETok, 128 tokens",
-    "detok": "l-DeTok",
     "dmvae": "DM-VAE: DINOv2-L with a convolutional decoder",
 }
 """Families of published autoencoders that can be planned but not run: they have no loader yet."""

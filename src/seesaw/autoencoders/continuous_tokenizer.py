@@ -4,7 +4,9 @@ Keys and arithmetic are those of Hhhhhhao/continuous_tokenizer at training time 
 its transformers are timm's DINOv2 ones.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -17,8 +19,12 @@ from seesaw.autoencoders.vit import RotaryAttention, colours_first, unpatchify
 TRAINING_ONLY = ("repa_model.", "projection.", "scale.", "de_scale.")
 """Prefixes of what only the training used, to align with DINOv2; a published file may hold it."""
 
-SIZES = {(384, 12, 6): "small", (768, 12, 12): "base", (1024, 24, 16): "large"}
-"""Width, depth and heads of timm's DINOv2 transformers, and how their names call them."""
+NAMES = {
+    (384, 12, 6): "vit_small_patch14_dinov2",
+    (768, 12, 12): "vit_base_patch14_dinov2",
+    (1024, 24, 16): "vit_large_patch14_dinov2",
+}
+"""Width, depth and heads of timm's DINOv2 transformers -> their names, without the training."""
 
 EPS = 1e-6
 
@@ -142,6 +148,7 @@ class TokenAutoencoder(Autoencoder):
     """
 
     spatial = False
+    on_meta = True
     encoder_type: ClassVar[type[nn.Module]]
     decoder_type: ClassVar[type[nn.Module]]
 
@@ -184,18 +191,61 @@ class TokenAutoencoder(Autoencoder):
         """Latent tokens to images about [-1, 1]."""
         return self.decoder(self.post_quant_conv(latents), latents)
 
-    def published_config(self) -> dict[str, Any]:
-        """What the published ``config.json`` must say of a model of these sizes, key by key."""
+    def published_config(self) -> dict[str, tuple[Any, str]]:
+        """What the published ``config.json`` must say of this model.
+
+        Returns:
+            Its key -> the value, and what that is called here.
+        """
+        tokens, channels = self.latent_shape
         return {
-            "image_size": self.resolution,
-            "enc_type": "vit",
-            "dec_type": "vit",
-            "enc_patch_size": self.patch,
-            "dec_patch_size": self.patch,
-            "num_latent_tokens": self.latent_shape[0],
-            "codebook_embed_dim": self.latent_shape[1],
-            "to_pixel": "linear",
+            "image_size": (self.resolution, "resolution"),
+            "enc_type": ("vit", "the encoder's kind"),
+            "dec_type": ("vit", "the decoder's kind"),
+            "enc_patch_size": (self.patch, "patch"),
+            "dec_patch_size": (self.patch, "patch"),
+            "num_latent_tokens": (tokens, "tokens"),
+            "codebook_embed_dim": (channels, "channels"),
+            "to_pixel": ("linear", "the last layer's kind"),
         }
+
+    def read_hub_config(self, config: Mapping[str, Any], path: Path) -> None:
+        """Check the ``config.json`` beside the weights and take the latents' statistics from it.
+
+        Statistics that were given in words (option ``normalization``) stay.
+
+        Raises:
+            ValueError: it describes another model, or its statistics cannot be used.
+        """
+        expected = self.published_config()
+        wrong = [
+            f"{key} {config[key]!r}, while {name} is {value!r} here"
+            for key, (value, name) in expected.items()
+            if key in config and _untagged(config[key]) != value
+        ]
+        if wrong:
+            raise ValueError(
+                f"{path} describes another model: {'; '.join(wrong)}. Give the family's config "
+                "these values, or the weights that belong to it"
+            )
+        if self.normalization is None and "vq_mean" in config and "vq_std" in config:
+            mean, deviation = config["vq_mean"], config["vq_std"]
+            if not (_finite(mean) and _finite(deviation) and deviation > 0):
+                raise ValueError(
+                    f"{path}: vq_mean is {mean!r} and vq_std {deviation!r}; they must be finite "
+                    "numbers, the deviation above 0"
+                )
+            self.normalization = (float(mean), 1 / float(deviation))
+
+
+def _untagged(value: object) -> object:
+    """A timm model's name without its training's (``vit.lvd142m``); other values as they are."""
+    return value.split(".")[0] if isinstance(value, str) else value
+
+
+def _finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def embedding(tokens: int, width: int) -> nn.Parameter:

@@ -1,7 +1,8 @@
 """l-DeTok: a grid of 16 x 16 latents between two transformers with rotary positions."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from seesaw.autoencoders.base import Autoencoder
 from seesaw.autoencoders.continuous_tokenizer import embedding
 from seesaw.autoencoders.vit import RotaryAttention, colours_first, unpatchify
+from seesaw.autoencoders.weights import MAIN, STATISTICS, Layout
 
 EPS = 1e-6
 FREQUENCIES = (7.0, 7e-4)
@@ -127,6 +129,12 @@ class DeTok(Autoencoder):
 
     spatial = True
     stochastic = True
+    on_meta = True
+    ema = True
+    layouts: ClassVar = {
+        MAIN: Layout(entry="model", ema_entry="model_ema"),
+        STATISTICS: Layout(entry="detok-BB-gamm3.0-m0.7", optional=True),
+    }
 
     def __init__(
         self,
@@ -162,6 +170,23 @@ class DeTok(Autoencoder):
     def render(self, latents: Tensor) -> Tensor:
         """Latents ``(N, *latent_shape)`` to images about [-1, 1]."""
         return self.decoder(latents.flatten(2).transpose(1, 2))
+
+    def statistics(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and 1 / deviation, per channel or one for all, from ``mean`` and ``std``.
+
+        Raises:
+            ValueError: there are no such entries, or of another size.
+        """
+        channels = self.latent_shape[0]
+        sizes = {key: state[key].numel() for key in ("mean", "std") if key in state}
+        if len(sizes) < 2 or not set(sizes.values()) <= {1, channels}:
+            found = {key: tuple(value.shape) for key, value in state.items()}
+            raise ValueError(
+                f"the statistics of l-DeTok's latents are 'mean' and 'std', a number or "
+                f"{channels} of each; the file has {found or 'neither'}"
+            )
+        mean, deviation = (state[key].float().reshape(-1, 1, 1) for key in ("mean", "std"))
+        return mean, 1 / deviation
 
 
 def grid_rotation(

@@ -1,7 +1,7 @@
 """MAETok: 128 latent tokens of a masked autoencoder, without a quantiser."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from timm.layers import Mlp
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from seesaw.autoencoders.continuous_tokenizer import (
     EPS,
+    NAMES,
     TRAINING_ONLY,
     TokenAutoencoder,
     TokenEncoder,
@@ -18,6 +19,7 @@ from seesaw.autoencoders.continuous_tokenizer import (
     embedding,
 )
 from seesaw.autoencoders.vit import RotaryAttention
+from seesaw.autoencoders.weights import MAIN, Layout
 
 MASKED_TRAINING_ONLY = (
     "decoder_hog.",
@@ -90,9 +92,7 @@ class MAETokEncoder(MixedRotation, TokenEncoder):
 
     def rotations(self) -> Sequence[tuple[Tensor, Tensor]]:
         """Rotations that leave the class token and the latent tokens alone."""
-        return self.mixed_rotations(
-            heads=self.heads, before=1, after=self.latent_tokens.shape[1]
-        )
+        return self.mixed_rotations(heads=self.heads, before=1, after=self.latent_tokens.shape[1])
 
 
 class Modulation(nn.Sequential):
@@ -209,6 +209,7 @@ class MAETok(TokenAutoencoder):
         ValueError: sizes that do not fit each other.
     """
 
+    layouts: ClassVar = {MAIN: Layout(drop=TRAINING_ONLY + MASKED_TRAINING_ONLY)}
     encoder_type = MAETokEncoder
     decoder_type = MAETokDecoder
 
@@ -234,3 +235,16 @@ class MAETok(TokenAutoencoder):
             depth=depth,
             heads=heads,
         )
+
+    def published_config(self) -> dict[str, tuple[Any, str]]:
+        """See :meth:`TokenAutoencoder.published_config`."""
+        expected = {
+            "dec_cls_token": (False, "the decoder's class token"),
+            "use_rope": (True, "rotation"),
+            "rope_mixed": (True, "rotation by learned frequencies"),
+        }
+        if self.sizes in NAMES:
+            name, meaning = NAMES[self.sizes], "the transformer of (width, depth, heads)"
+            expected["encoder_model"] = (name, meaning)
+            expected["decoder_model"] = (f"{name}_movqv2", meaning)
+        return {**super().published_config(), **expected}

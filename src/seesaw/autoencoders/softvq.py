@@ -1,6 +1,6 @@
 """SoftVQ-VAE: 64 latent tokens, each a soft mixture of codebook entries."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from seesaw.autoencoders.continuous_tokenizer import (
     EPS,
+    NAMES,
     TRAINING_ONLY,
     Block,
     ToPixel,
@@ -16,6 +17,7 @@ from seesaw.autoencoders.continuous_tokenizer import (
     Trunk,
     embedding,
 )
+from seesaw.autoencoders.weights import MAIN, Layout
 
 USAGE_LENGTH = 65536
 """Entries per codebook of the published usage record, which only the training reads."""
@@ -104,6 +106,7 @@ class SoftVQ(TokenAutoencoder):
         ValueError: sizes that do not fit each other.
     """
 
+    layouts: ClassVar = {MAIN: Layout(drop=TRAINING_ONLY)}
     encoder_type = TokenEncoder
     decoder_type = SoftVQDecoder
 
@@ -140,3 +143,19 @@ class SoftVQ(TokenAutoencoder):
         """Quantised latent tokens ``(N, tokens, channels)``; there is no variance."""
         tokens, _ = super().posterior(images)
         return self.quantize(tokens), None
+
+    def published_config(self) -> dict[str, tuple[Any, str]]:
+        """See :meth:`TokenAutoencoder.published_config`."""
+        codebooks, codes, _ = self.quantize.embedding.shape
+        expected = {
+            "num_codebooks": (codebooks, "codebooks"),
+            "codebook_size": (codes, "codes"),
+            "tau": (self.quantize.temperature, "temperature"),
+            "codebook_l2_norm": (True, "normalisation of the codes"),
+            "dec_cls_token": (True, "the decoder's class token"),
+            "use_rope": (False, "rotation"),
+        }
+        if self.sizes in NAMES:
+            name = (NAMES[self.sizes], "the transformer of (width, depth, heads)")
+            expected |= {"encoder_model": name, "decoder_model": name}
+        return {**super().published_config(), **expected}
