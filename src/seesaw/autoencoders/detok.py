@@ -19,7 +19,7 @@ FREQUENCIES = (7.0, 7e-4)
 
 
 class SwiGLU(nn.Module):
-    """Gated perceptron ``w3(silu(a) * b)``, ``w12`` making a and b; hidden width 8/3 of ``width``."""
+    """Gated perceptron ``w3(silu(a) * b)``, a and b made by ``w12``, 8/3 ``width`` wide."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

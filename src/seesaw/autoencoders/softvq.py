@@ -11,9 +11,9 @@ from seesaw.autoencoders.continuous_tokenizer import (
     NAMES,
     TRAINING_ONLY,
     Block,
-    ToPixel,
     TokenAutoencoder,
     TokenEncoder,
+    ToPixel,
     Trunk,
     embedding,
 )
