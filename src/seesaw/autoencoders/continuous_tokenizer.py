@@ -212,10 +212,9 @@ class TokenAutoencoder(Autoencoder):
     def read_hub_config(self, config: Mapping[str, Any], path: Path) -> None:
         """Check the ``config.json`` beside the weights and take the latents' statistics from it.
 
-        Statistics that were given in words (option ``normalization``) stay.
-
         Raises:
-            ValueError: it describes another model, or its statistics cannot be used.
+            ValueError: it describes another model, its statistics cannot be used, or they are not
+                those of the option ``normalization``.
         """
         expected = self.published_config()
         wrong = [
@@ -228,14 +227,37 @@ class TokenAutoencoder(Autoencoder):
                 f"{path} describes another model: {'; '.join(wrong)}. Give the family's config "
                 "these values, or the weights that belong to it"
             )
-        if self.normalization is None and "vq_mean" in config and "vq_std" in config:
-            mean, deviation = config["vq_mean"], config["vq_std"]
-            if not (_finite(mean) and _finite(deviation) and deviation > 0):
-                raise ValueError(
-                    f"{path}: vq_mean is {mean!r} and vq_std {deviation!r}; they must be finite "
-                    "numbers, the deviation above 0"
-                )
-            self.normalization = (float(mean), 1 / float(deviation))
+        if "vq_mean" not in config or "vq_std" not in config:
+            return
+        mean, deviation = config["vq_mean"], config["vq_std"]
+        if not (_finite(mean) and _finite(deviation) and deviation > 0):
+            raise ValueError(
+                f"{path}: vq_mean is {mean!r} and vq_std {deviation!r}; they must be finite "
+                "numbers, the deviation above 0"
+            )
+        published = (float(mean), 1 / float(deviation))
+        if self.normalization is None:
+            self.normalization = published
+        given = [torch.as_tensor(part) for part in self.normalization]
+        if not all(
+            torch.allclose(here, torch.full_like(here, there), rtol=1e-4, atol=1e-6)
+            for here, there in zip(given, published, strict=True)
+        ):
+            raise ValueError(
+                f"{path} says vq_mean {mean:.6g} and vq_std {deviation:.6g}, that is mean "
+                f"{published[0]:.6g} and scale {published[1]:.6g}; 'normalization' in the config "
+                f"says {', '.join(map(str, self.normalization))}. Correct it, or leave it out"
+            )
+
+    def _normalization(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if self.normalization is None:
+            raise ValueError(
+                f"the statistics of {type(self).__name__}'s latents stand in the config.json "
+                "(vq_mean, vq_std) that lies beside the published weights; put it into their "
+                "folder, or give normalization: {mean: vq_mean, scale: 1 / vq_std} in the config, "
+                "or latents: raw"
+            )
+        return super()._normalization(like)
 
 
 def _untagged(value: object) -> object:
