@@ -405,6 +405,9 @@ FAMILIES = Registry(
         "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
         "svg": Entry(target="seesaw.autoencoders.svg:SVG", version="1"),
         "tokenizer-1d": Entry(target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"),
+        "softvq": Entry(target="seesaw.autoencoders.softvq:SoftVQ", version="1"),
+        "maetok": Entry(target="seesaw.autoencoders.maetok:MAETok", version="1"),
+        "detok": Entry(target="seesaw.autoencoders.detok:DeTok", version="1"),
     },
 )
 
@@ -412,9 +415,6 @@ PLANNED_FAMILIES: Mapping[str, str] = {
     "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
     "uae": "RAE's parts with a frequency modulator",
     "vtp": "transformer autoencoder of VTP",
-    "softvq": "SoftVQ-VAE, 64 tokens",
-    "maetok": "MAETok, 128 tokens",
-    "detok": "l-DeTok",
 }
 """Families of published autoencoders that can be planned but not run: they have no loader yet."""
 
