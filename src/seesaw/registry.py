@@ -398,16 +398,16 @@ FAMILIES = Registry(
     {
         "diffusers-kl": Entry(target="seesaw.autoencoders.diffusers_kl:DiffusersKL", version="1"),
         "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
+        "rae-dinov2": Entry(target="seesaw.autoencoders.rae_dinov2:RAEDinov2", version="1"),
         "tokenizer-1d": Entry(target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"),
+        "uae": Entry(target="seesaw.autoencoders.uae:UAE", version="1"),
+        "vtp": Entry(target="seesaw.autoencoders.vtp:VTP", version="1"),
     },
 )
 
 PLANNED_FAMILIES: Mapping[str, str] = {
     "ldm-kl": "AutoencoderKL in files with the keys of the latent-diffusion code",
     "qwenimage-kl": "diffusers AutoencoderKLQwenImage on single frames",
-    "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
-    "uae": "RAE's parts with a frequency modulator",
-    "vtp": "transformer autoencoder of VTP",
     "svg": "DINOv3 with a residual ViT and a convolutional decoder",
     "softvq": "SoftVQ-VAE, 64 tokens",
     "maetok": "MAETok, 128 tokens",
