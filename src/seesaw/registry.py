@@ -408,14 +408,13 @@ FAMILIES = Registry(
         "softvq": Entry(target="seesaw.autoencoders.softvq:SoftVQ", version="1"),
         "maetok": Entry(target="seesaw.autoencoders.maetok:MAETok", version="1"),
         "detok": Entry(target="seesaw.autoencoders.detok:DeTok", version="1"),
+        "rae-dinov2": Entry(target="seesaw.autoencoders.rae_dinov2:RAEDinov2", version="1"),
+        "uae": Entry(target="seesaw.autoencoders.uae:UAE", version="1"),
+        "vtp": Entry(target="seesaw.autoencoders.vtp:VTP", version="1"),
     },
 )
 
-PLANNED_FAMILIES: Mapping[str, str] = {
-    "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
-    "uae": "RAE's parts with a frequency modulator",
-    "vtp": "transformer autoencoder of VTP",
-}
+PLANNED_FAMILIES: Mapping[str, str] = {}
 """Families of published autoencoders that can be planned but not run: they have no loader yet."""
 
 OBJECTIVES = Registry(
