@@ -36,7 +36,7 @@ from seesaw.registry import FAMILIES
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 AUTHORS_BATCH = 25
-COMPARED = 4
+COMPARED = 2
 SMALL = 3
 """How many architectures run on a CPU if none is named: those with the fewest operations."""
 
