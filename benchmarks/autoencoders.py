@@ -232,7 +232,8 @@ def line(row: dict[str, Any], flops: tuple[float, float] | None) -> str:
     for what in ("latent", "image"):
         known = f"{what}_max" in row
         cells.append(f"{row[f'{what}_max']:.1e}, {row[f'{what}_mean']:.1e}" if known else "-")
-    cells.append(f"{row['psnr']:.1f} dB" if "psnr" in row else "-")
+    equal = row.get("psnr") == float("inf")
+    cells.append("equal" if equal else f"{row['psnr']:.1f} dB" if "psnr" in row else "-")
     return f"| {' | '.join(cells)} |\n"
 
 
