@@ -156,7 +156,7 @@ def absent_lines(study: Study) -> list[str]:
         files += [absent_weights(f"the backbone of {name!r}", part) for name, part in parts]
     loaders = [absent_loader(entry) for entry in pool]
     missing = {
-        "folders of images": [a for a in images if a],
+        "sets of images": [a for a in images if a],
         "weights files": [a for a in files if a],
         "loaders": [a for a in loaders if a],
     }

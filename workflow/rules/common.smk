@@ -15,11 +15,13 @@ from seesaw.config import (
     loss_networks,
     protocol,
     resolve_autoencoders,
+    same_images,
     sampler_like,
     samplers_of,
     segment_ends,
     segment_recipe,
 )
+from seesaw.data.imagenet import container_stamp
 from seesaw.external import absent_images, absent_loader, absent_weights, stop_words
 from seesaw.registry import (
     BACKBONES,
@@ -159,7 +161,10 @@ def get_data_version(wildcards):
 
 def get_folder_stamp(wildcards):
     """Times of an image folder and of the folders in it: files that come or go change it."""
-    path = config["data"]["splits"][wildcards.split].get("path")
+    source = config["data"]["splits"][wildcards.split]
+    if source["source"] == "imagenet":
+        return container_stamp(source)
+    path = source.get("path")
     if path is None or not Path(path).is_dir():
         return None
     folders = [path, *sorted(entry.path for entry in os.scandir(path) if entry.is_dir())]
@@ -479,10 +484,7 @@ def get_protocol(wildcards=None):
 def splits_overlap():
     """Whether the evaluation and the reference split can hold the same image under the same id."""
     a, b = (config["data"]["splits"][split] for split in (EVALUATION, REFERENCE))
-    same_folder = (
-        "path" in a and "path" in b and Path(a["path"]).resolve() == Path(b["path"]).resolve()
-    )
-    return EVALUATION == REFERENCE or same_folder
+    return EVALUATION == REFERENCE or same_images(a, b)
 
 
 def get_labels(wildcards):

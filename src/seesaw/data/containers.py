@@ -339,7 +339,7 @@ class ParquetShards:
         paths: the files.
     """
 
-    words = "Parquet shards"
+    words = "set of Parquet shards"
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
         self.paths = [str(path) for path in paths]

@@ -157,8 +157,8 @@ class Imagenet:
         sizes = np.empty((len(rows), 2), np.int32)
         reasons: dict[str, str] = {}
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="(?s).*EXIF")  # read by nobody here
-            warnings.filterwarnings("ignore", message=".*Palette images with Transparency")
+            # of EXIF that is damaged, which nobody reads here, and of transparency that is dropped
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             for place, content in enumerate(self._contents(members)):
                 try:
                     if isinstance(content, Exception):
@@ -445,12 +445,13 @@ def read_devkit(path: str | Path) -> np.ndarray:
 def _truth(text: str, meta: bytes, path: Path) -> np.ndarray:
     """Labels from the devkit's numbers, which ``meta.mat`` translates into WordNet ids."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         synsets = np.atleast_1d(loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"])
         leaves = [s for s in synsets if int(s["num_children"]) == 0]
         names = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in leaves}
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise ValueError(f"meta.mat of {path} is not that of the devkit: {error}") from error
     position = positions()
     strange = sorted(set(names.values()) - set(position))
