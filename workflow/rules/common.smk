@@ -181,6 +181,13 @@ def get_folder(wildcards):
     return ancient(source["path"]) if "path" in source and not absent else []
 
 
+def get_packing_memory(wildcards, attempt, threads):
+    """In MB: each process holds a shard and 250 MB beside it, measured at 256 pixels."""
+    data = config["data"]
+    shard = 3 * data["resolution"] ** 2 * data["shard_size"] / 1e6
+    return attempt * int(1000 + threads * (250 + 1.2 * shard))
+
+
 def get_network_version(wildcards):
     return get_version("conditions", NETWORKS[wildcards.network].version)
 

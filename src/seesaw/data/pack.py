@@ -84,7 +84,7 @@ def pack_images(
         split: name of the split.
         resolution: side of the packed images in pixels.
         crop: name in :data:`seesaw.registry.CROPS`.
-        shard_size: images per shard; a worker holds about two shards in memory.
+        shard_size: images per shard; a worker holds one shard in memory.
         seed: of the source's choices (which images, or what is rendered).
         workers: processes; 1 packs in this process.
         manifest: path of the manifest to make. Its ``meta``: split, source, resolution, crop,
