@@ -13,6 +13,7 @@ How a file becomes pixels (the part of the protocol that comes before the crop):
 import errno
 import logging
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,6 +134,17 @@ class ImageFolder:
         with os.scandir(self.folder) as entries:
             classes = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
         labels = {name: label for label, name in enumerate(classes)}
+        if (
+            len(classes) != 1000
+            and all(re.fullmatch(r"n\d{8}", name) for name in classes)
+            and classes
+        ):
+            logger.warning(
+                "%s has %d folders that are named like ImageNet's classes; labels are positions "
+                "among them, not ImageNet's. 'source: imagenet' gives those",
+                self.folder,
+                len(classes),
+            )
         return pd.DataFrame(
             {
                 "id": ids,
