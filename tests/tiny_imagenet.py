@@ -105,7 +105,7 @@ def build_devkit(folder, meta):
     return folder
 
 
-def write_parquet(folder, files, labels, *, begin, parts=2, group=2, order=None, name="{}"):
+def write_parquet(folder, files, labels, *, begin, parts=2, group=2, order=None, named=False):
     """Shards as the repository imagenet-1k has them."""
     names = list(files)
     order = (
@@ -116,7 +116,13 @@ def write_parquet(folder, files, labels, *, begin, parts=2, group=2, order=None,
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     folder.mkdir(parents=True, exist_ok=True)
     for part, rows in enumerate(np.array_split(order, parts)):
-        images = [{"bytes": files[names[i]], "path": name.format(names[i])} for i in rows]
+        images = [
+            {
+                "bytes": files[names[i]],
+                "path": f"{names[i][:-5]}_{wnids()[labels[i]]}.JPEG" if named else names[i],
+            }
+            for i in rows
+        ]
         columns = {
             "image": pa.array(images, kind),
             "label": pa.array([labels[i] for i in rows], pa.int64()),
@@ -171,11 +177,12 @@ def lay_train(kind, folder, files=None):
             write_files(folder / "train", inner)
     elif kind == "classes":
         write_files(folder / "train", {f"{n[:9]}/{n}": c for n, c in files.items()})
-    elif kind in ("parquet", "shuffled"):
+    elif kind in ("parquet", "shuffled", "named"):
         labels = [wnids().index(name[:9]) for name in files]
         order = 5 if kind == "shuffled" else None
-        write_parquet(folder, files, labels, begin="train", order=order, parts=3)
+        named = kind == "named"
+        write_parquet(folder, files, labels, begin="train", order=order, parts=3, named=named)
     return folder
 
 
-TRAIN_KINDS = ["tar", "tars", "classes", "parquet", "shuffled"]
+TRAIN_KINDS = ["tar", "tars", "classes", "parquet", "shuffled", "named"]

@@ -25,7 +25,7 @@ from seesaw.data.pack import pack_images
 from seesaw.shards import Shards
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tiny_imagenet import (  # noqa: E402
+from tiny_imagenet import (
     DEVKIT,
     FOX,
     HUSKY,
@@ -531,6 +531,20 @@ def test_other_parquet_files_are_refused(tmp_path):
         source_of(tmp_path).index()
 
 
+@pytest.mark.parametrize("rereads", [0, 99])
+def test_a_damaged_parquet_file_is_named(rereads, tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "REREADS", rereads)
+    path = lay_train("parquet", tmp_path / "in") / "train-00001-of-00003.parquet"
+    with pq.ParquetFile(path) as file:
+        leaf = file.metadata.row_group(1).column(0)
+    content = bytearray(path.read_bytes())
+    content[leaf.data_page_offset : leaf.data_page_offset + 40] = b"\xff" * 40
+    path.write_bytes(bytes(content))
+    error = OSError if rereads == 0 else ValueError
+    with pytest.raises(error, match=f"row group 1 of {path} is damaged .* download the file again"):
+        pack(tmp_path / "out", path.parent, "train", 15)
+
+
 # ----------------------------------------------------------------------------------------- counts
 
 
@@ -604,7 +618,7 @@ def test_a_missing_devkit_is_said(kind, tmp_path, devkit):
         FileNotFoundError, match="does not say the classes of its images.*no devkit"
     ):
         source_of(path).index()
-    with pytest.raises(FileNotFoundError, match=r"the devkit .*/gone does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"the devkit .*/gone, .* does not exist"):
         source_of(path, devkit=str(tmp_path / "gone")).index()
     config = config_of(path, devkit=str(devkit / DEVKIT))
     assert missing(config) is None
@@ -665,7 +679,7 @@ if __name__ == "__main__":
 
 
 def test_a_killed_packing_goes_on_where_it_was(tmp_path):
-    content = encoded(picture("large", 900, 1200))
+    content = encoded(picture("large", 450, 600))
     path = lay_train("tar", tmp_path / "in", {f"{FOX}_{i}.JPEG": content for i in range(60)})
     (tmp_path / "script.py").write_text(PACK)
     killed, whole = tmp_path / "killed", tmp_path / "whole"

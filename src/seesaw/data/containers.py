@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 PLACE = np.dtype([("file", np.int32), ("at", np.int64), ("size", np.int32)])
 SPOOLS = "spool"
+"""Folder of images that were copied out of Parquet files; nobody needs it after packing."""
 REREADS = 3
 """So many times may a row group be read, on average, before its images are copied out once."""
 
@@ -384,8 +385,8 @@ class ParquetShards:
     def gather(self, members: Members, *, shard_size: int, workers: int) -> None:
         """Copy the images out, unless they can be read shard by shard nearly as they lie.
 
-        The copies, one file per Parquet file, take as much disk as the images do; :meth:`tidy`
-        removes them. A file that an earlier run copied is kept.
+        The copies, one file per Parquet file in a folder :data:`SPOOLS`, take as much disk as the
+        images do. A file that an earlier run copied is kept.
 
         Raises:
             OSError: the disk has too little space.
@@ -428,14 +429,11 @@ class ParquetShards:
             mp_context=multiprocessing.get_context("spawn"),
             initializer=leave_with_parent,
         )
-        with pool:
+        try:
             for future in [pool.submit(_write_spool, *job) for job in arguments]:
                 future.result()
-
-    def tidy(self) -> None:
-        """Remove the copies."""
-        if self._spools is not None:
-            shutil.rmtree(self._spools, ignore_errors=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def read(self, members: Members) -> Iterator[bytes]:
         """See :class:`Container`."""
@@ -519,11 +517,20 @@ def _read_names(path: str) -> tuple[Any, np.ndarray]:
 
 def _read_group(path: str, group: int, rows: Sequence[int]) -> list[bytes]:
     """Encoded images at some positions of a row group; empty bytes where there are none."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        column = file.read_row_group(group, columns=["image.bytes"], use_threads=False)["image"]
+    try:
+        with pq.ParquetFile(path) as file:
+            column = file.read_row_group(group, columns=["image.bytes"], use_threads=False)["image"]
         column = column.combine_chunks().field("bytes").take(list(rows))
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        words = str(error).partition("\n")[0]
+        raise OSError(
+            f"row group {group} of {path} is damaged ({words}); download the file again"
+        ) from error
     return [value.as_py() or b"" for value in column]
 
 

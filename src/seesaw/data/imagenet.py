@@ -25,6 +25,7 @@ import io
 import logging
 import os
 import re
+import shutil
 import tarfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ import numpy as np
 
 from seesaw.data import ProblemFiles
 from seesaw.data.containers import (
+    SPOOLS,
     ClassFolders,
     Container,
     Members,
@@ -121,8 +123,8 @@ class Imagenet:
 
     def tidy(self) -> None:
         """Remove what only packing needed."""
-        if isinstance(self.container, ParquetShards):
-            self.container.tidy()
+        if self._cache is not None:
+            shutil.rmtree(self._cache / SPOOLS, ignore_errors=True)
 
     def index(self) -> "pd.DataFrame":
         """All images, one row each, sorted by id; ``path`` and ``caption`` are empty.
@@ -538,11 +540,16 @@ def missing_words(path: Path, split: str) -> str:
 
 def missing_devkit(given: str | None, where: str) -> str:
     """What to do if nothing says the classes of val's images."""
-    named = f"the devkit {given} does not exist" if given else "there is no devkit beside it"
+    if given:
+        state = f"the devkit {given}, which is to say the classes of val's images, does not exist"
+    else:
+        state = (
+            f"the {where} does not say the classes of its images, and there is no devkit beside it"
+        )
     return (
-        f"the {where} does not say the classes of its images, and {named}: name "
-        f"{DEVKIT}.tar.gz, its folder, or a text file with a WordNet id per image as 'devkit'. It "
-        "is at https://image-net.org/download-images.php, 'Development kit (Task 1 & 2)'"
+        f"{state}. Name {DEVKIT}.tar.gz, its folder, or a text file with a WordNet id per image as "
+        "'devkit'. It is at https://image-net.org/download-images.php, 'Development kit (Task 1 & "
+        "2)'"
     )
 
 
