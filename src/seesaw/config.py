@@ -211,6 +211,13 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_control(config)
 
 
+def same_images(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two splits read the same files: one path, and of ImageNet the same part of it."""
+    if "path" not in a or "path" not in b or a.get("split") != b.get("split"):
+        return False
+    return Path(a["path"]).resolve() == Path(b["path"]).resolve()
+
+
 def check_schema(given: Mapping[str, Any], schema: Mapping[str, Any], what: str = "config") -> None:
     """Raise unless ``given`` fits a JSON schema.
 
@@ -241,6 +248,10 @@ def check_schema(given: Mapping[str, Any], schema: Mapping[str, Any], what: str 
 def _check_names(config: Config) -> None:
     for split, source in config["data"]["splits"].items():
         _known(SOURCES, source["source"], f"data.splits.{split}.source")
+        if source["source"] == "imagenet":
+            from seesaw.data.imagenet import check_keys
+
+            check_keys(source, split)
     _known(CROPS, config["data"]["crop"], "data.crop")
     players: dict[str, Mapping[str, Any]] = {}
     for role, player in config["networks"].items():
@@ -400,7 +411,7 @@ def _check_probes(config: Config) -> None:
     train, evaluation = (
         config["data"]["splits"][s] for s in ("train", config["data"]["evaluation"])
     )
-    if train is evaluation or ("path" in train and train["path"] == evaluation.get("path")):
+    if train is evaluation or same_images(train, evaluation):
         raise ValueError(
             "config, probes: probes would be trained on the images that they are scored on; let "
             "'train' and data.evaluation be different images"

@@ -126,8 +126,8 @@ class Study:
         if manifest.exists():
             return _packed(manifest)
         source = self.config["data"]["splits"][split]
-        assumed = ASSUMPTIONS.get(f"folder-{split}")
-        count = source.get("count", source.get("limit"))
+        assumed = ASSUMPTIONS.get(f"folder-{source.get('split', split)}")
+        count = source.get("count", source.get("limit", source.get("images")))
         return count if count is not None else (int(assumed.value) if assumed else None)
 
     @property

@@ -13,7 +13,7 @@ from seesaw.config import source_of
 from seesaw.registry import PLANNED_FAMILIES
 
 HEADINGS = {
-    "images": "folders of images",
+    "images": "sets of images",
     "weights": "weights files, each to be put at its place",
     "loader": "autoencoders without a loader in this version",
 }
@@ -81,8 +81,14 @@ def absent_images(split: str, source: Mapping[str, Any]) -> Absent | None:
 
     Args:
         split: its name.
-        source: of ``data.splits``: ``path`` is read.
+        source: of ``data.splits``: ``path`` is read; of ImageNet, what holds images and labels.
     """
+    if source.get("source") == "imagenet":
+        from seesaw.data.imagenet import missing
+
+        words = missing(source)
+        what = f"{source['path']} ({source['split']} of ImageNet)"
+        return Absent("images", what, f"for the split {split!r}: {words}") if words else None
     if "path" not in source or Path(source["path"]).is_dir():
         return None
     return Absent(

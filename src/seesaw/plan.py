@@ -160,7 +160,7 @@ def absent_lines(study: Study) -> list[str]:
         ]
     loaders = [absent_loader(entry) for entry in pool]
     missing = {
-        "folders of images": [a for a in images if a],
+        "sets of images": [a for a in images if a],
         "weights files": files,
         "loaders": [a for a in loaders if a],
     }

@@ -479,6 +479,7 @@ SOURCES = Registry(
     "image source",
     {
         "folder": Entry(target="seesaw.data.folder:ImageFolder", version="1"),
+        "imagenet": Entry(target="seesaw.data.imagenet:Imagenet", version="1"),
         "mini": Entry(target="seesaw.mini.scenes:MiniScenes", version="1"),
     },
 )

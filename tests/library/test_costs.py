@@ -254,3 +254,8 @@ def test_image_counts(tmp_path):
     splits = {"more": {"source": "folder"}, "few": {"source": "folder", "limit": 7}}
     study = Study({**CONFIG, "data": {**CONFIG["data"], "splits": splits}})
     assert (study.images("few"), study.images("more")) == (7, None)
+    splits = {name: {"source": "imagenet", "split": "val"} for name in ("test", "cut", "less")}
+    splits["cut"]["images"] = 49_999
+    splits["less"] |= {"images": 49_999, "limit": 9}
+    study = Study({**CONFIG, "data": {**CONFIG["data"], "splits": splits}})
+    assert [study.images(name) for name in splits] == [50_000, 49_999, 9]

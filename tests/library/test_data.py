@@ -282,7 +282,7 @@ def test_unknown_names_are_errors_in_words(tmp_path):
         pack(tmp_path / "out", tmp_path, crop="center")
     with pytest.raises(ValueError, match="unknown image source 'foldr'.*Did you mean 'folder'"):
         load_source({"source": "foldr"}, split="val", resolution=8, crop="adm", seed=0)
-    with pytest.raises(ValueError, match="split 'val' names no image source.*folder, mini"):
+    with pytest.raises(ValueError, match="names no image source.*folder, imagenet, mini"):
         load_source({"path": "x"}, split="val", resolution=8, crop="adm", seed=0)
 
 

@@ -91,6 +91,11 @@ def test_absent_things(tmp_path, someday):
     assert absent_weights("x", {}) == []
     assert absent_images("val", {"source": "mini"}) is None
     assert absent_images("val", {"path": str(tmp_path)}) is None
+    imagenet = {"source": "imagenet", "split": "val", "path": str(tmp_path)}
+    absent = absent_images("test", imagenet)
+    assert (absent.kind, absent.what) == ("images", f"{tmp_path} (val of ImageNet)")
+    assert "for the split 'test': " in absent.words
+    assert f"{tmp_path}/ILSVRC2012_img_val.tar" in absent.words
     assert absent_loader({"name": "a", "family": "diffusers-kl"}) is None
     assert absent_loader({"name": "a", "family": "my:Class"}) is None
 

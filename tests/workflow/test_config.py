@@ -301,6 +301,20 @@ MISTAKES = {
     ),
     "time of gfid": (change(["gfid", "times"], [0, 1]), "config, gfid.times.1: 1 is "),
     "time of gfid twice": (change(["gfid", "times"], [0.2, 0.2]), "config, gfid.times: "),
+    "part of ImageNet": (
+        change(["data", "splits", "val"], {"source": "imagenet", "path": "x", "split": "test"}),
+        "config, data.splits.val.split: 'test' is not one of",
+    ),
+    "part of ImageNet missing": (
+        change(["data", "splits", "val"], {"source": "imagenet", "path": "x"}),
+        "needs 'split', which part of ImageNet it is: train or val; got None",
+    ),
+    "probes on their own images": (
+        lambda config: config["data"]["splits"].update(
+            {s: {"source": "imagenet", "path": "x", "split": "val"} for s in ("train", "val")}
+        ),
+        "scored on",
+    ),
     "interpolation": (
         change(["ifid", "default", "interpolation"], "sperp"),
         "unknown interpolation 'sperp'. Did you mean 'slerp'",

@@ -57,7 +57,10 @@ def test_one_artifact_is_planned(clone):
 def test_a_run_stops_before_its_first_job_and_says_what_to_do(clone):
     printed = snakemake("--resources", "gpu=4", cwd=clone, code=1)
     words = printed[printed.index("Things that this run needs are not there") :]
-    assert "data/imagenet/train\n      this folder of the split 'train' does not exist" in words
+    assert "data/imagenet (train of ImageNet)\n      for the split 'train': data/image" in words
+    assert "data/imagenet/ILSVRC2012_img_train.tar" in words
+    assert "https://image-net.org/download-images.php" in words
+    assert "https://huggingface.co/datasets/ILSVRC/imagenet-1k" in words
     assert "weights/REPA-E/e2e-flux-vae/diffusion_pytorch_model.safetensors" in words
     assert "get it from https://huggingface.co/REPA-E/e2e-flux-vae/blob/main/diffusion" in words
     assert "weights/nyu-visionx/RAE-collections/decoders/" in words
@@ -70,9 +73,9 @@ def test_a_run_names_what_its_own_jobs_need_and_no_more(clone):
     target = "results/reconstruct/eq-vae/manifest.json"
     printed = snakemake(target, cwd=clone, code=1)
     assert "are not there (2)." in printed
-    assert "data/imagenet/val" in printed
+    assert "data/imagenet (val of ImageNet)" in printed
+    assert "train of ImageNet" not in printed
     assert "weights/zelaki/eq-vae/" in printed
-    assert "imagenet/train" not in printed
     assert "flux" not in printed
 
 
@@ -165,7 +168,8 @@ def test_the_cost_table(clone, papers, tmp_path):
         check=True,
     )
     assert "Plan of 'ImageNet 256'. Estimated" in done.stdout
-    assert "2 folders of images: data/imagenet/train, data/imagenet/val" in done.stdout
+    absent = "2 sets of images: data/imagenet (train of ImageNet), data/imagenet (val of ImageNet)"
+    assert absent in done.stdout
     table = pd.read_csv(output)
     rules, total = table.iloc[:-1].set_index("rule"), table.iloc[-1]
     counts = pd.Series([rule for rule, _ in papers]).value_counts()

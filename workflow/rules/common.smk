@@ -16,11 +16,13 @@ from seesaw.config import (
     loss_networks,
     protocol,
     resolve_autoencoders,
+    same_images,
     sampler_like,
     samplers_of,
     segment_ends,
     segment_recipe,
 )
+from seesaw.data.imagenet import container_stamp
 from seesaw.external import (
     absent_images,
     absent_loader,
@@ -166,7 +168,10 @@ def get_data_version(wildcards):
 
 def get_folder_stamp(wildcards):
     """Times of an image folder and of the folders in it: files that come or go change it."""
-    path = config["data"]["splits"][wildcards.split].get("path")
+    source = config["data"]["splits"][wildcards.split]
+    if source["source"] == "imagenet":
+        return container_stamp(source)
+    path = source.get("path")
     if path is None or not Path(path).is_dir():
         return None
     folders = [path, *sorted(entry.path for entry in os.scandir(path) if entry.is_dir())]
@@ -181,6 +186,13 @@ def get_folder(wildcards):
     if absent:
         note_absent(absent)
     return ancient(source["path"]) if "path" in source and not absent else []
+
+
+def get_packing_memory(wildcards, attempt, threads):
+    """In MB: each process holds a shard and 250 MB beside it, measured at 256 pixels."""
+    data = config["data"]
+    shard = 3 * data["resolution"] ** 2 * data["shard_size"] / 1e6
+    return attempt * int(1000 + threads * (250 + 1.2 * shard))
 
 
 def get_network_version(wildcards):
@@ -501,10 +513,7 @@ def get_protocol(wildcards=None):
 def splits_overlap():
     """Whether the evaluation and the reference split can hold the same image under the same id."""
     a, b = (config["data"]["splits"][split] for split in (EVALUATION, REFERENCE))
-    same_folder = (
-        "path" in a and "path" in b and Path(a["path"]).resolve() == Path(b["path"]).resolve()
-    )
-    return EVALUATION == REFERENCE or same_folder
+    return EVALUATION == REFERENCE or same_images(a, b)
 
 
 def get_labels(wildcards):

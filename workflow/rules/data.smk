@@ -14,7 +14,7 @@ rule pack_images:
         "../../envs/tables.yaml"
     threads: 8
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        mem_mb=get_packing_memory,
         runtime=600,
     params:
         version=get_data_version,

@@ -24,6 +24,11 @@ class Source(Protocol):
     its file does (size and time of change), so that a restarted packing sees edited files.
     The images of such a source depend on the files and the config only, not on seed or split.
 
+    Three more are optional. ``prepare(folder, shard_size=, workers=)`` is called before the index
+    is asked for: what makes packing faster may be kept in ``folder``, beside the shards; ``tidy()``
+    is called when all is packed. ``recorded`` is what a manifest says in place of the config block,
+    for a source whose images are the same wherever they come from.
+
     Args:
         config: the split's block of the config: ``{"source": name, ...}``.
         split: name of the split.

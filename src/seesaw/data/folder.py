@@ -13,12 +13,13 @@ How a file becomes pixels (the part of the protocol that comes before the crop):
 import errno
 import logging
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -123,8 +124,7 @@ class ImageFolder:
             return ids
         if self.limit > len(ids):
             logger.warning("%s: limit %d, but %d images", self.folder, self.limit, len(ids))
-        drawn = sorted(ids, key=lambda image_id: (seed_for(self.seed, "limit", image_id), image_id))
-        return sorted(drawn[: self.limit])
+        return choose(ids, self.limit, self.seed)
 
     def index(self) -> "pd.DataFrame":
         """All images, one row each, sorted by id; see :meth:`seesaw.data.Source.index`."""
@@ -134,6 +134,17 @@ class ImageFolder:
         with os.scandir(self.folder) as entries:
             classes = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
         labels = {name: label for label, name in enumerate(classes)}
+        if (
+            len(classes) != 1000
+            and all(re.fullmatch(r"n\d{8}", name) for name in classes)
+            and classes
+        ):
+            logger.warning(
+                "%s has %d folders that are named like ImageNet's classes; labels are positions "
+                "among them, not ImageNet's. 'source: imagenet' gives those",
+                self.folder,
+                len(classes),
+            )
         return pd.DataFrame(
             {
                 "id": ids,
@@ -167,7 +178,7 @@ class ImageFolder:
                 images[place] = crop(image, self.resolution).transpose(2, 0, 1)
                 sizes[place] = image.size
             except PROBLEMS as error:
-                reasons[self.ids[row]] = _reason(error, path)
+                reasons[self.ids[row]] = reason_of(error, path)
         if reasons:
             raise ProblemFiles(reasons)
         return {"images": images, "original_size": sizes}
@@ -191,17 +202,28 @@ class ImageFolder:
         )
 
 
-def read_rgb(path: str | Path) -> Image.Image:
+def choose(ids: Sequence[str], limit: int, seed: int) -> list[str]:
+    """At most ``limit`` of the ids, sorted: a choice by seed and ids, nested in larger ones."""
+    drawn = sorted(ids, key=lambda image_id: (seed_for(seed, "limit", image_id), image_id))
+    return sorted(drawn[:limit])
+
+
+def read_rgb(file: str | Path | BinaryIO, *, over_white: bool = True) -> Image.Image:
     """Read an image file as a PIL image of mode RGB; the module's text says how.
+
+    Args:
+        file: a path, or the file's bytes as a binary stream.
+        over_white: composite transparent pixels over white. Otherwise their colour is kept and
+            their transparency dropped, as ``convert("RGB")`` does.
 
     Raises:
         OSError, SyntaxError, ValueError, ...: see ``PROBLEMS``.
     """
-    with Image.open(path) as image:
+    with Image.open(file) as image:
         image.load()
         if image.mode.startswith("I"):
             image = _high_byte(image)
-        if image.has_transparency_data:
+        if over_white and image.has_transparency_data:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
@@ -254,17 +276,23 @@ def _stamp(path: str) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _reason(error: Exception, path: str) -> str:
-    """Why a file cannot be packed, in words; raises ``error`` if it is not the file's fault."""
+def reason_of(error: Exception, file: str | bytes) -> str:
+    """Why a file cannot be packed, in words; raises ``error`` if it is not the file's fault.
+
+    Args:
+        error: one of ``PROBLEMS``.
+        file: its path, or its bytes.
+    """
     if isinstance(error, OSError) and error.errno is not None:
         if error.errno not in FILE_ERRORS:
             raise error
         return f"cannot be opened: {error.strerror}"
-    if os.path.getsize(path) == 0:
+    if isinstance(file, str):
+        with open(file, "rb") as stream:
+            file = stream.read(64)
+    if not file:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
-        with open(path, "rb") as stream:
-            start = stream.read(64).lstrip().lower()
-        html = start.startswith((b"<!doctype", b"<html"))
+        html = file[:64].lstrip().lower().startswith((b"<!doctype", b"<html"))
         return "an HTML page, not an image" if html else "not an image in any format Pillow knows"
     return str(error) or type(error).__name__

@@ -10,8 +10,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seesaw.data import INDEX_COLUMNS, ProblemFiles, Source, load_source
+from seesaw.data.containers import leave_with_parent
 from seesaw.files import read_json, sha256_of, write_csv, write_json, write_parquet
 from seesaw.progress import progress
 from seesaw.registry import CROPS, SOURCES, STAGES
@@ -33,9 +32,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHOWN_PROBLEMS = 20
-CHOICE_KEYS = ("limit", "skip_problems")
-"""Config keys that decide which images there are, not how they look: a change of them alone does
-not make finished shards again."""
+CHOICE_KEYS = ("limit", "skip_problems", "images", "devkit")
+"""Config keys that decide which images there are, or their labels, not how they look: a change of
+them alone does not make finished shards again."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ class Job:
     """What every shard of one packing has in common; sent to each worker once."""
 
     source: Source
-    ids: list[str]
     folder: Path
     shard_size: int
     resolution: int
@@ -86,7 +84,7 @@ def pack_images(
         split: name of the split.
         resolution: side of the packed images in pixels.
         crop: name in :data:`seesaw.registry.CROPS`.
-        shard_size: images per shard; a worker holds about two shards in memory.
+        shard_size: images per shard; a worker holds one shard in memory.
         seed: of the source's choices (which images, or what is rendered).
         workers: processes; 1 packs in this process.
         manifest: path of the manifest to make. Its ``meta``: split, source, resolution, crop,
@@ -104,12 +102,13 @@ def pack_images(
         raise ValueError(f"skip_problems is true or false, got {skip_problems!r}")
     manifest = Path(manifest)
     loaded = load_source(source, split=split, resolution=resolution, crop=crop, seed=seed)
+    if hasattr(loaded, "prepare"):
+        loaded.prepare(manifest.parent, shard_size=shard_size, workers=workers)
     table = loaded.index()
     _check_index(table, split)
     _clean(manifest)
     job = Job(
         source=loaded,
-        ids=list(table["id"]),
         folder=manifest.parent,
         shard_size=shard_size,
         resolution=resolution,
@@ -118,7 +117,10 @@ def pack_images(
     )
     count = -(-len(table) // shard_size)
     work = progress(
-        _pack_all(job, count, workers), total=count, what=f"packing {split}", unit="shard"
+        _pack_all(job, list(table["id"]), workers),
+        total=count,
+        what=f"packing {split}",
+        unit="shard",
     )
     done = sorted(work, key=lambda packed: packed.index)
     logger.info("%d of %d shards were there already", sum(p.kept for p in done), count)
@@ -133,7 +135,7 @@ def pack_images(
     write_parquet(index, left[list(INDEX_COLUMNS)])
     meta = {
         "split": split,
-        "source": dict(source),
+        "source": dict(getattr(loaded, "recorded", source)),
         "resolution": resolution,
         "crop": crop,
         "seed": seed,
@@ -145,12 +147,15 @@ def pack_images(
     write_manifest(
         manifest, [packed.shard for packed in whole if packed.shard], whole[0].fields, meta
     )
+    if hasattr(loaded, "tidy"):
+        loaded.tidy()
 
 
-def pack_shard(job: Job, index: int) -> Packed:
-    """Make shard ``index``, or keep it if it is there and still right."""
-    rows = range(len(job.ids))[index * job.shard_size : (index + 1) * job.shard_size]
-    fingerprint = _fingerprint(job, rows)
+def pack_shard(job: Job, index: int, ids: Sequence[str]) -> Packed:
+    """Make shard ``index``, which holds the images ``ids``, or keep it if it is still right."""
+    first = index * job.shard_size
+    rows: Sequence[int] = range(first, first + len(ids))
+    fingerprint = _fingerprint(job, rows, ids)
     kept = _kept(job.folder, index, fingerprint)
     if kept is not None:
         return kept
@@ -159,14 +164,14 @@ def pack_shard(job: Job, index: int) -> Packed:
         arrays = job.source.render(rows)
     except ProblemFiles as error:
         problems = error.reasons
-        rows = [row for row in rows if job.ids[row] not in problems]
+        rows = [row for row in rows if ids[row - first] not in problems]
         if not job.skip_problems or not rows:
             return Packed(index, problems=problems)
         arrays = job.source.render(rows)
     _check_arrays(arrays, len(rows), job.resolution)
     record = _record_path(job.folder, index)
     record.unlink(missing_ok=True)
-    shard = write_shard(job.folder, index, [job.ids[row] for row in rows], arrays)
+    shard = write_shard(job.folder, index, [ids[row - first] for row in rows], arrays)
     upscaled = 0
     if "original_size" in arrays:
         upscaled = int((arrays["original_size"].min(axis=1) < job.resolution).sum())
@@ -196,10 +201,10 @@ def _recipe(loaded: Source, config: Mapping[str, Any], **settings: Any) -> dict[
     }
 
 
-def _fingerprint(job: Job, rows: Sequence[int]) -> str:
+def _fingerprint(job: Job, rows: Sequence[int], ids: Sequence[str]) -> str:
     """Hash of all that a shard is made from."""
     stamps = job.source.stamps(rows) if hasattr(job.source, "stamps") else None
-    content = {"recipe": job.recipe, "ids": [job.ids[row] for row in rows], "stamps": stamps}
+    content = {"recipe": job.recipe, "ids": list(ids), "stamps": stamps}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -215,12 +220,14 @@ def _kept(folder: Path, index: int, fingerprint: str) -> Packed | None:
         return None
 
 
-def _pack_all(job: Job, count: int, workers: int) -> Iterator[Packed]:
+def _pack_all(job: Job, ids: Sequence[str], workers: int) -> Iterator[Packed]:
     """Yield the shards as they are done."""
-    workers = min(workers, count)
+    size = job.shard_size
+    parts = [ids[first : first + size] for first in range(0, len(ids), size)]
+    workers = min(workers, len(parts))
     if workers == 1:
-        for index in range(count):
-            yield pack_shard(job, index)
+        for index, part in enumerate(parts):
+            yield pack_shard(job, index, part)
         return
     pool = ProcessPoolExecutor(
         workers,
@@ -229,7 +236,8 @@ def _pack_all(job: Job, count: int, workers: int) -> Iterator[Packed]:
         initargs=(job,),
     )
     try:
-        for future in as_completed([pool.submit(_pack_in_worker, index) for index in range(count)]):
+        work = [pool.submit(_pack_in_worker, index, part) for index, part in enumerate(parts)]
+        for future in as_completed(work):
             yield future.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
@@ -247,20 +255,12 @@ _job: Job | None = None
 def _start_worker(job: Job) -> None:
     global _job
     _job = job
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def leave_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    # a worker of a killed parent would wait for work for ever
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    leave_with_parent()
 
 
-def _pack_in_worker(index: int) -> Packed:
+def _pack_in_worker(index: int, ids: Sequence[str]) -> Packed:
     assert _job is not None
-    return pack_shard(_job, index)
+    return pack_shard(_job, index, ids)
 
 
 def _check_settings(**settings: Any) -> None:

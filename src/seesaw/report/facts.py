@@ -172,7 +172,7 @@ def _samples(diffusion: Mapping[str, Any]) -> str:
 
 def _split(config: Mapping[str, Any], name: str) -> str:
     split = config["data"]["splits"][name]
-    counts = {key: split[key] for key in ("count", "limit") if key in split}
+    counts = {key: split[key] for key in ("images", "count", "limit") if key in split}
     number = "".join(f", {count:,} images" for count in counts.values())
     folder = f" {split['path']}" if "path" in split else ""
     return f"{name}: {split['source']}{folder}{number}"
