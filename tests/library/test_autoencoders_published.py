@@ -16,7 +16,8 @@ REGISTRY = load_yaml(ROOT / "config/autoencoders.yaml")
 POOL = {
     entry["name"]: entry
     for entry in resolve_autoencoders(
-        [name for name in REGISTRY if not name.startswith(".")], REGISTRY
+        [name for name in REGISTRY if not name.startswith(".") and name != "architectures"],
+        REGISTRY,
     )
 }
 WITHOUT_WEIGHTS = ["e2e-vae"]

@@ -1,10 +1,14 @@
 """Weights files: strict loading, and what is not a weights file."""
 
+import pickle
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from seesaw.autoencoders.weights import load_weights, save_weights
+from seesaw.autoencoders import inert
+from seesaw.autoencoders.weights import Layout, load_weights, save_weights
 
 
 def small() -> nn.Module:
@@ -157,7 +161,7 @@ def test_a_checkpoint_of_something_else(tmp_path):
     with pytest.raises(ValueError, match="holds a list"):
         load_weights(small(), tmp_path / "list.pt")
     torch.save(small(), tmp_path / "module.pt")  # a pickled module would run code
-    with pytest.raises(ValueError, match="Python objects"):
+    with pytest.raises(ValueError, match="holds a Sequential .its code is not run"):
         load_weights(small(), tmp_path / "module.pt")
 
 
@@ -167,3 +171,107 @@ def test_weights_for_a_class_that_is_no_module(tmp_path):
 
     with pytest.raises(ValueError, match=r"no torch\.nn\.Module"):
         load_weights(Plain(), tmp_path / "w.pt")
+
+
+class Evil:
+    """Unpickled the ordinary way, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+class Callback:
+    """What training frameworks leave in a checkpoint: an object with a state."""
+
+    def __init__(self):
+        self.best, self.history = torch.tensor(3.0), {"loss": [1.0, 2.0]}
+
+
+def test_objects_beside_the_tensors_are_read_over_and_run_no_code(tmp_path):
+    source, target, trap = scrambled(), small(), tmp_path / "trap"
+    content = {"state_dict": source.state_dict(), "callbacks": [Callback()], "x": Evil(trap)}
+    torch.save(content, tmp_path / "w.ckpt")
+    load_weights(target, tmp_path / "w.ckpt")
+    assert same(source, target)
+    assert not trap.exists()
+    assert pickle.loads(pickle.dumps(Evil(trap))) is not None  # the trap is one
+    assert trap.exists()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, torch.tensor])
+def test_a_plain_pickle_of_arrays_or_tensors(tmp_path, kind):
+    values = {"mean": kind([1.0, 2.0]) if kind is torch.tensor else np.array([1.0, 2.0], kind)}
+    (tmp_path / "stats.pkl").write_bytes(pickle.dumps({"a.b-1": values, "n": 3}))
+    found = inert.load(tmp_path / "stats.pkl")["a.b-1"]["mean"]
+    assert type(found) is type(values["mean"])
+    assert found.tolist() == [1.0, 2.0]
+
+
+class Two(nn.Module):
+    """Two parts in two files, and statistics."""
+
+    layouts = {
+        "encoder": Layout(entry="model", ema_entry="ema", drop=("loss.",)),
+        "decoder": Layout(optional=True),
+        "stats": Layout(entry="a.b-1", optional=True),
+    }
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+
+    def parts(self):
+        return {"encoder": self.encoder, "decoder": self.decoder}
+
+    def statistics(self, state):
+        return state["mean"], 1 / state["std"]
+
+
+def test_files_by_role_entry_and_dropped_keys(tmp_path):
+    plain, averaged = torch.ones(2, 2), torch.full((2, 2), 2.0)
+    torch.save(
+        {
+            "model": {"weight": plain, "loss.a": plain},
+            "ema": {"weight": averaged, "loss.b": plain},
+            "epoch": 1,
+        },
+        tmp_path / "e.pt",
+    )
+    torch.save({"weight": 3 * plain}, tmp_path / "d.pt")
+    statistics = {"a.b-1": {"mean": np.zeros(2), "std": np.full(2, 4.0)}}
+    (tmp_path / "stats.pkl").write_bytes(pickle.dumps(statistics))
+    files = {"encoder": tmp_path / "e.pt", "decoder": tmp_path / "d.pt"}
+    for ema, value in ((None, 1.0), (False, 1.0), (True, 2.0)):
+        two = Two()
+        load_weights(two, {**files, "stats": tmp_path / "stats.pkl"}, ema=ema)
+        assert two.encoder.weight.unique().tolist() == [value]
+        assert two.decoder.weight.unique().tolist() == [3.0]
+        assert two.normalization[1].tolist() == [0.25, 0.25]
+    load_weights(Two(), tmp_path / "e.pt")  # one path is the first role's
+    with pytest.raises(ValueError, match="'encoder' is missing"):
+        load_weights(Two(), {"decoder": tmp_path / "d.pt"})
+    with pytest.raises(ValueError, match="'decodr' is none of them"):
+        load_weights(Two(), {**files, "decodr": tmp_path / "d.pt"})
+    torch.save({"net": {"weight": plain}, "epoch": 1}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="holds 'net', 'epoch', and no state dict 'ema'"):
+        load_weights(Two(), tmp_path / "other.pt", ema=True)
+
+
+def test_a_folder_stands_for_the_file_in_it(tmp_path):
+    source, target = scrambled(), small()
+    save_weights(source, tmp_path / "diffusion_pytorch_model.safetensors")
+    load_weights(target, tmp_path)
+    assert same(source, target)
+
+
+def test_a_module_without_memory_takes_the_tensors_of_the_file(tmp_path):
+    source = scrambled().half()
+    torch.save(source.state_dict(), tmp_path / "w.pt")
+    with torch.device("meta"):
+        target = small()
+    load_weights(target, tmp_path / "w.pt")
+    assert target[0].weight.dtype == torch.float32
+    assert same(source.float(), target)

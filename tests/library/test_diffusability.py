@@ -492,8 +492,8 @@ def run_stage(world, tmp_path, family, config, *, train="train", batch_size=7, *
         if ":" not in family:
             weights = tmp_path / "weights.safetensors"
             state = {key: value.numpy() for key, value in model.state_dict().items()}
-            if hasattr(model, "weights_module"):
-                state = {k: v.numpy() for k, v in model.weights_module.state_dict().items()}
+            if hasattr(model, "parts"):
+                state = {k: v.numpy() for k, v in model.parts()["autoencoder"].state_dict().items()}
             write_tensors(weights, state)
     with torch.inference_mode():
         pixels = torch.from_numpy(world["val"].load("images")).float() / 127.5 - 1

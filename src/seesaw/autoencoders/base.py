@@ -2,14 +2,19 @@
 
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from seesaw.autoencoders.weights import load_weights
-from seesaw.registry import FAMILIES, resolve
+from seesaw.autoencoders.weights import MAIN, STATISTICS, Layout, Weights, load_weights
+from seesaw.config import published_autoencoder, published_names
+from seesaw.registry import FAMILIES, resolve, unknown
+
+LATENTS = ("raw", "normalized")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+OPTIONS = ("latents", "ema", "normalization", "dtype", "compile")
+"""What a config may say of any family, beside its keyword arguments."""
 
 
 class Autoencoder(nn.Module):
@@ -19,6 +24,9 @@ class Autoencoder(nn.Module):
     that range, the caller clamps. Latents are a grid ``(N, C, H, W)`` (``spatial``) or tokens
     ``(N, T, C)``. A family's ``__init__`` takes its config as keyword arguments.
 
+    A family implements :meth:`posterior` and :meth:`render`; a class that only measures needs
+    :meth:`encode` and :meth:`decode`, and need not derive from this one.
+
     Attributes:
         resolution: side of the images it takes, in pixels.
         latent_shape: shape of one latent, ``(C, H, W)`` or ``(T, C)``.
@@ -26,9 +34,14 @@ class Autoencoder(nn.Module):
         stochastic: whether the posterior has a spread, so that a sample differs from the mean.
         resizable: whether :meth:`decode` takes latent grids of any side (needed by the
             equivariance objectives).
-
-    A family that is trained here implements :meth:`posterior` and :meth:`decode`; a class that only
-    measures needs :meth:`encode` and :meth:`decode`, and need not derive from this one.
+        layouts: role of each weights file -> where in it the weights lie.
+        ema: whether averaged weights are taken where a file holds both.
+        latents: ``"raw"``, or ``"normalized"``: :meth:`encode` returns ``(z - mean) * scale`` and
+            :meth:`decode` takes that.
+        normalization: ``(mean, scale)``, numbers or tensors that broadcast to the latents; None
+            where nobody gave them.
+        on_meta: whether it may be built on the device ``meta`` and take its tensors from the files:
+            it must hold no tensor that is not in them.
     """
 
     resolution: int
@@ -36,30 +49,100 @@ class Autoencoder(nn.Module):
     spatial: bool
     stochastic: bool = False
     resizable: bool = False
+    layouts: ClassVar[Mapping[str, Layout]] = {MAIN: Layout()}
+    ema: bool = False
+    latents: str = "raw"
+    normalization: tuple[Tensor | float, Tensor | float] | None = None
+    on_meta: ClassVar[bool] = False
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mean and log variance of the latents, each ``(N, *latent_shape)``.
+        """Mean and log variance of the raw latents, each ``(N, *latent_shape)``.
 
         The log variance is None where the encoder is deterministic.
         """
         raise NotImplementedError
 
+    def render(self, latents: Tensor) -> Tensor:
+        """Raw latents ``(N, *latent_shape)`` to images ``(N, 3, R, R)``, about [-1, 1]."""
+        raise NotImplementedError
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Role of a weights file -> the module that it fills."""
+        return {MAIN: self}
+
+    def convert_weights(self, role: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keys of a file to keys of the part that it fills; unknown keys stay as they are."""
+        return state
+
+    def statistics(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and scale of the latents from the file of the role ``stats``."""
+        raise ValueError(f"{type(self).__name__} takes no file of statistics")
+
     def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Images ``(N, 3, R, R)`` to latents ``(N, *latent_shape)``.
+        """Images ``(N, 3, R, R)`` to latents ``(N, *latent_shape)``, in the dtype of the weights.
 
         Args:
             images: float RGB in [-1, 1].
             noise: standard normal, shaped like the latents: the posterior sample ``mean + std *
                 noise``. ``None``: the posterior mean.
+
+        Raises:
+            ValueError: no float images of this size.
         """
-        mean, log_variance = self.posterior(images)
-        if noise is None or log_variance is None:
+        self._check_images(images)
+        mean, log_variance = self.posterior(images.to(self._dtype(images)))
+        if noise is not None and log_variance is not None:
+            mean = mean + (0.5 * log_variance).exp() * noise.to(mean)
+        if self.latents == "raw":
             return mean
-        return mean + (0.5 * log_variance).exp() * noise
+        center, scale = self._normalization(mean)
+        return (mean - center) * scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents ``(N, *latent_shape)`` to images ``(N, 3, R, R)``, about [-1, 1], unclamped."""
-        raise NotImplementedError
+        """Latents ``(N, *latent_shape)`` to images ``(N, 3, R, R)``, about [-1, 1], unclamped.
+
+        Raises:
+            ValueError: latents of another shape.
+        """
+        self._check_latents(latents)
+        latents = latents.to(self._dtype(latents))
+        if self.latents == "normalized":
+            center, scale = self._normalization(latents)
+            latents = latents / scale + center
+        return self.render(latents)
+
+    def _normalization(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if self.normalization is None:
+            raise ValueError(
+                f"{type(self).__name__} has no statistics of its latents, which latents: "
+                f"normalized needs; give a weights file in the role {STATISTICS!r}, or "
+                "normalization: {mean: ..., scale: ...} in its config, or latents: raw"
+            )
+        mean, scale = (torch.as_tensor(part).to(like) for part in self.normalization)
+        return mean, scale
+
+    def _dtype(self, values: Tensor) -> torch.dtype:
+        floats = (p.dtype for p in self.parameters() if p.is_floating_point())
+        return next(floats, values.dtype)
+
+    def _check_images(self, images: Tensor) -> None:
+        size = (3, self.resolution, self.resolution)
+        if images.ndim != 4 or tuple(images.shape[1:]) != size or not images.is_floating_point():
+            raise ValueError(
+                f"{type(self).__name__} was given images {tuple(images.shape)} of {images.dtype}; "
+                f"it takes float RGB in [-1, 1], (N, {', '.join(map(str, size))}). Crop and scale "
+                "them to that size first"
+            )
+
+    def _check_latents(self, latents: Tensor) -> None:
+        given, expected = tuple(latents.shape[1:]), tuple(self.latent_shape)
+        if self.resizable and len(given) == len(expected) and given[0] == expected[0]:
+            return
+        if given != expected or not latents.is_floating_point():
+            raise ValueError(
+                f"{type(self).__name__} was given latents {tuple(latents.shape)} of "
+                f"{latents.dtype}; it takes floats, (N, {', '.join(map(str, expected))})"
+            )
 
 
 def build_autoencoder(family: str, config: Mapping[str, Any] | None = None) -> nn.Module:
@@ -68,7 +151,7 @@ def build_autoencoder(family: str, config: Mapping[str, Any] | None = None) -> n
     Raises:
         ValueError: unknown family, class not found, or config keys that the family does not take.
     """
-    cls = resolve(family) if ":" in family else FAMILIES.load(family)
+    cls = _class_of(family)
     config = dict(config or {})
     accepted = inspect.signature(cls).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
@@ -85,39 +168,99 @@ def build_autoencoder(family: str, config: Mapping[str, Any] | None = None) -> n
 
 
 def load_autoencoder(
-    family: str,
-    weights: str | Path | None = None,
+    name: str,
+    weights: Weights | None = None,
     config: Mapping[str, Any] | None = None,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
     """An autoencoder in evaluation mode on ``device``, its weights loaded strictly.
 
     Args:
-        family: a name in :data:`seesaw.registry.FAMILIES`, or ``"module:Class"``.
-        weights: safetensors, ``.pt``/``.pth``/``.ckpt``, or None for a class that needs none.
-        config: keyword arguments of the family.
+        name: of a published autoencoder or of an architecture (``config/autoencoders.yaml``), of a
+            family (:data:`seesaw.registry.FAMILIES`), or ``"module:Class"``.
+        weights: the official file, or a mapping role -> file where there are several; None for a
+            class that needs none. See :func:`seesaw.autoencoders.weights.load_weights`.
+        config: keyword arguments of the family, in place of those of the published one; and the
+            options of :data:`OPTIONS`: ``latents`` (``"raw"`` or ``"normalized"``), ``ema`` (which
+            weights, where a file holds both), ``normalization`` (``{mean, scale}``: numbers, or
+            lists per channel), ``dtype`` (a name of :data:`DTYPES`), ``compile`` (``torch.compile``
+            encoder and decoder: minutes at first, faster afterwards).
         device: torch device.
+        dtype: of weights and computation; None: that of the config, else float32.
 
     Raises:
         ValueError: see :func:`build_autoencoder` and
             :func:`seesaw.autoencoders.weights.load_weights`; or the object lacks a part of the
             contract.
     """
-    autoencoder = build_autoencoder(family, config)
+    family, config = _described(name, config or {})
+    options = {key: config.pop(key) for key in OPTIONS if key in config}
+    target = _class_of(family)
+    on_meta = weights is not None and getattr(target, "on_meta", False)
+    with torch.device("meta" if on_meta else "cpu"):
+        autoencoder = build_autoencoder(family, config)
+    _apply(autoencoder, options, name)
     if weights is not None:
         load_weights(autoencoder, weights)
     for part in ("encode", "decode", "resolution", "latent_shape"):
         if not hasattr(autoencoder, part):
             raise ValueError(
-                f"autoencoder {family!r} has no {part!r}; it must offer encode, decode, resolution "
+                f"autoencoder {name!r} has no {part!r}; it must offer encode, decode, resolution "
                 "and latent_shape (see seesaw.autoencoders.Autoencoder)"
             )
     if isinstance(autoencoder, nn.Module):
-        autoencoder.eval().requires_grad_(False).to(device)
+        dtype = dtype or DTYPES[options.get("dtype", "float32")]
+        autoencoder.eval().requires_grad_(False).to(device=device, dtype=dtype)
         if all(parameter.ndim != 5 for parameter in autoencoder.parameters()):
             autoencoder.to(memory_format=torch.channels_last)
+    if options.get("compile"):
+        autoencoder.posterior = torch.compile(autoencoder.posterior)
+        autoencoder.render = torch.compile(autoencoder.render)
+    if weights is not None and getattr(autoencoder, "latents", "raw") == "normalized":
+        autoencoder._normalization(torch.zeros(1, device=device))
     return autoencoder
+
+
+def _described(name: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Family and config of a name."""
+    if ":" in name:
+        return name, dict(config)
+    published = published_autoencoder(name)
+    if published is not None:
+        return published["family"], {**published["config"], **config}
+    if name in FAMILIES:
+        return name, dict(config)
+    raise unknown("autoencoder", name, [*published_names(), *FAMILIES])
+
+
+def _class_of(family: str) -> Any:
+    return resolve(family) if ":" in family else FAMILIES.load(family)
+
+
+def _apply(autoencoder: object, options: Mapping[str, Any], name: str) -> None:
+    if options and not isinstance(autoencoder, Autoencoder):
+        raise ValueError(
+            f"autoencoder {name!r} does not take {', '.join(map(repr, options))}: its class does "
+            "not derive from seesaw.autoencoders.Autoencoder"
+        )
+    if options.get("latents", "raw") not in LATENTS:
+        raise unknown("value of latents", options["latents"], LATENTS)
+    if options.get("dtype", "float32") not in DTYPES:
+        raise unknown("value of dtype", options["dtype"], DTYPES)
+    for key in ("latents", "ema"):
+        if options.get(key) is not None:
+            setattr(autoencoder, key, options[key])
+    given = options.get("normalization")
+    if given is not None:
+        shape = (-1, *[1] * (len(autoencoder.latent_shape) - 1)) if autoencoder.spatial else (-1,)
+        autoencoder.normalization = tuple(
+            torch.tensor(given[key], dtype=torch.float32).reshape(shape)
+            if isinstance(given[key], list | tuple)
+            else float(given[key])
+            for key in ("mean", "scale")
+        )
 
 
 def encode_uint8(autoencoder: nn.Module, images: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from seesaw.autoencoders import kl_network
 from seesaw.autoencoders.base import Autoencoder
+from seesaw.autoencoders.weights import MAIN
 
 OLD_ATTENTION = {
     "query": "to_q",
@@ -83,12 +84,11 @@ class DiffusersKL(Autoencoder):
         self.latent_shape = (self.model.config.latent_channels, side, side)
         _start_gently(self.model)
 
-    @property
-    def weights_module(self) -> nn.Module:
+    def parts(self) -> Mapping[str, nn.Module]:
         """The part whose keys a weights file has."""
-        return self.model
+        return {MAIN: self.model}
 
-    def convert_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def convert_weights(self, role: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the attention keys of files written before diffusers 0.14."""
         return {_modern_key(key): _modern_value(key, value) for key, value in state.items()}
 
@@ -99,8 +99,8 @@ class DiffusersKL(Autoencoder):
         distribution = self.model.encode(images).latent_dist
         return distribution.mean, distribution.logvar
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """See :meth:`Autoencoder.decode`; grids of another side give images of another side."""
+    def render(self, latents: Tensor) -> Tensor:
+        """See :meth:`Autoencoder.render`; grids of another side give images of another side."""
         images = self.model.decode(latents).sample
         return F.pixel_shuffle(images, self.patch) if self.patch > 1 else images
 

@@ -116,8 +116,8 @@ class RAE(Autoencoder):
         grid = tokens.transpose(1, 2).reshape(len(images), *self.latent_shape)
         return (grid - self.mean) / (self.deviation + EPS), None
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """See :meth:`Autoencoder.decode`."""
+    def render(self, latents: Tensor) -> Tensor:
+        """See :meth:`Autoencoder.render`."""
         tokens = self.embed(latents.flatten(2).transpose(1, 2)) + self.positions
         return unpatchify(self.to_pixels(self.norm(self.decoder(tokens))), self.patch)
 

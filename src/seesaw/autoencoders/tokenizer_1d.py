@@ -92,8 +92,8 @@ class Tokenizer1D(Autoencoder):
         mean, log_variance = latents.chunk(2, -1)
         return mean, log_variance.clamp(-30, 20)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """See :meth:`Autoencoder.decode`."""
+    def render(self, latents: Tensor) -> Tensor:
+        """See :meth:`Autoencoder.render`."""
         latents = self.from_latent(latents) + self.latent_positions
         pixels = self.pixel_tokens.expand(len(latents), -1, -1)
         both = self.decoder(torch.cat([pixels, latents], 1))

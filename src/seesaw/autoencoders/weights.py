@@ -1,68 +1,149 @@
 """Weights files: read in any usual container, checked strictly, written as safetensors."""
 
 import argparse
+import json
 import pickle
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seesaw.autoencoders import inert
 from seesaw.files import atomic
 
-PICKLES = (".pt", ".pth", ".ckpt", ".bin")
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 WRAPPERS = ("state_dict", "model")
+IN_FOLDER = (
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NAMED = 10
+MAIN = "autoencoder"
+STATISTICS = "stats"
+
+Weights = str | Path | Mapping[str, str | Path]
+"""A weights file (or the folder that holds it), or one per role."""
 
 
-def load_weights(module: nn.Module, path: str | Path) -> None:
-    """Load a weights file into ``module``, strictly: every key must be there, and no other.
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where in a checkpoint the weights lie, and what else it may hold.
 
-    A module may say that its weights belong to a part of it (attribute ``weights_module``), and may
-    rename older key layouts (method ``convert_weights(state) -> state``). Half-precision weights
-    are converted to the dtype of the module.
+    Attributes:
+        entry: top-level name of the state dict; None: the only ``state_dict`` or ``model``. A file
+            that is a state dict itself is taken as it is.
+        ema_entry: top-level name of the averaged weights, where the authors save both.
+        drop: beginnings of keys that belong to the training (losses, teachers) and are left out.
+        optional: the file may be missing.
+    """
+
+    entry: str | None = None
+    ema_entry: str | None = None
+    drop: tuple[str, ...] = ()
+    optional: bool = False
+
+
+def load_weights(module: nn.Module, weights: Weights, *, ema: bool | None = None) -> None:
+    """Load weights files into ``module``, strictly: every key must be there, and no other.
+
+    What a module may say of its files, each with a default (:class:`Autoencoder` documents them):
+    ``layouts`` (role -> :class:`Layout`), ``parts()`` (role -> the module that the file fills),
+    ``convert_weights(role, state)`` (file keys to module keys), ``statistics(state)`` and
+    ``read_hub_config(config, path)`` (of the ``config.json`` beside a file), ``after_load()``.
+    Floating-point weights are converted to the dtype of the module's own.
 
     Args:
-        module: where the weights go, on any device.
-        path: ``.safetensors``, or ``.pt``/``.pth``/``.ckpt``/``.bin`` of ``torch.save``; the latter
-            are read with ``weights_only=True``, so no code in them runs.
+        module: where the weights go, on any device; parts on ``meta`` take the file's tensors.
+        weights: ``.safetensors``, or ``.pt``/``.pth``/``.ckpt``/``.bin``/``.pkl``, or a folder with
+            one of the usual names in it; or a mapping role -> file. No code in a file runs: see
+            :mod:`seesaw.autoencoders.inert`.
+        ema: take the averaged weights where a file holds both; None: as the module prefers.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no weights (a web page, a git-lfs pointer, cut short), or its
-            keys, shapes or dtypes are not those of ``module``; the first ten of each are named.
+        ValueError: a role is missing or unknown, a file holds no weights (a web page, a git-lfs
+            pointer, cut short), or its keys, shapes or dtypes are not those of ``module``; the
+            first ten of each are named.
     """
-    path = Path(path)
     if not isinstance(module, nn.Module):
         raise ValueError(
-            f"weights {path} were given for a {type(module).__name__}, which is no "
+            f"weights {weights} were given for a {type(module).__name__}, which is no "
             "torch.nn.Module; derive the class from that, or let it read its weights itself"
         )
-    state = read_state(path)
-    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
-    convert = getattr(module, "convert_weights", None)
-    if convert is not None:
-        state = convert(state)
-    target = getattr(module, "weights_module", module)
-    check_state(target.state_dict(), state, path)
-    target.load_state_dict(state, strict=True)
+    layouts = getattr(module, "layouts", {MAIN: Layout()})
+    files = files_by_role(weights, layouts)
+    if ema is None:
+        ema = getattr(module, "ema", False)
+    loaded = []
+    for role, path in files.items():
+        state = _read_role(path, layouts[role], ema)
+        if role == STATISTICS:
+            module.normalization = module.statistics(state)
+            continue
+        if hasattr(module, "convert_weights"):
+            state = module.convert_weights(role, state)
+        target = _parts(module)[role]
+        check_state(target.state_dict(), state, path)
+        loaded.append((target, state))
+    for target, state in loaded:
+        _fill(target, state)
+    for path in files.values():
+        config = Path(path) / "config.json" if path.is_dir() else path.parent / "config.json"
+        if hasattr(module, "read_hub_config") and config.is_file():
+            module.read_hub_config(json.loads(config.read_text()), config)
+    if hasattr(module, "after_load"):
+        module.after_load()
 
 
 def save_weights(module: nn.Module, path: str | Path) -> None:
-    """Write the weights of ``module`` (of its ``weights_module``, if it has one) as safetensors.
+    """Write the weights of ``module`` (of its part ``autoencoder``) as safetensors.
 
     The file appears under its name only when it is whole.
     """
     from safetensors.torch import save_file
 
-    target = getattr(module, "weights_module", module)
+    target = _parts(module)[MAIN]
     tensors = {
         key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, tensor in target.state_dict().items()
     }
     with atomic(path) as temporary:
         save_file(tensors, temporary)
+
+
+def files_by_role(weights: Weights, layouts: Mapping[str, Layout]) -> dict[str, Path]:
+    """The files by role, in the order of ``layouts``; one path alone is the first role's.
+
+    Raises:
+        ValueError: a role that the layouts do not name, or one that is missing and not optional.
+    """
+    if not isinstance(weights, Mapping):
+        weights = {next(iter(layouts)): weights}
+    unknown = [role for role in weights if role not in layouts]
+    missing = [
+        role for role, layout in layouts.items() if role not in weights and not layout.optional
+    ]
+    if unknown or missing:
+        roles = ", ".join(
+            f"{r!r} (optional)" if x.optional else repr(r) for r, x in layouts.items()
+        )
+        raise ValueError(
+            f"weights were given for {', '.join(map(repr, weights)) or 'nothing'}; this "
+            f"autoencoder has files in the roles {roles}. "
+            + "; ".join(
+                [f"{role!r} is none of them" for role in unknown]
+                + [f"{role!r} is missing" for role in missing]
+            )
+        )
+    return {role: Path(weights[role]) for role in layouts if role in weights}
 
 
 def read_state(path: str | Path, prefer: str | None = None) -> dict[str, Tensor]:
@@ -74,14 +155,67 @@ def read_state(path: str | Path, prefer: str | None = None) -> dict[str, Tensor]
             (``"ema"``).
     """
     path = Path(path)
+    content = read_content(path)
+    return _unwrap(content, path, prefer)
+
+
+def read_content(path: Path, *, mapped: bool = False) -> Any:
+    """What a weights file holds: a state dict, or what the authors' training saved with it.
+
+    Args:
+        path: the file, or a folder with a file of a usual name in it.
+        mapped: leave the tensors of a file of ``torch.save`` on the disk until they are used (the
+            file must then stay as it is).
+    """
+    path = _in_folder(path) if path.is_dir() else path
     reject_what_is_no_weights_file(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix in PICKLES:
-        return _unwrap(_read_pickle(path), path, prefer)
+        return _read_pickle(path, mapped)
     raise ValueError(
         f"{path} ends in {path.suffix!r}; weights are .safetensors, {', '.join(PICKLES)} files"
     )
+
+
+def _read_role(path: Path, layout: Layout, ema: bool) -> dict[str, Tensor]:
+    entry = layout.ema_entry if ema and layout.ema_entry else layout.entry
+    content = read_content(path, mapped=True)
+    if not isinstance(content, Mapping) or _is_state(content) or entry is None:
+        state = _unwrap(content, path)
+    elif entry in content and isinstance(content[entry], Mapping):
+        state = _tensors(content[entry])
+    else:
+        raise ValueError(
+            f"{path} holds {', '.join(map(repr, list(content)[:NAMED])) or 'nothing'}, and no "
+            f"state dict {entry!r}, where these weights are looked for"
+            + (" (option ema)" if layout.ema_entry else "")
+        )
+    return {key: value for key, value in state.items() if not key.startswith(layout.drop)}
+
+
+def _parts(module: nn.Module) -> Mapping[str, nn.Module]:
+    return module.parts() if hasattr(module, "parts") else {MAIN: module}
+
+
+def _fill(target: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy the tensors in, or, where ``target`` is on ``meta``, make them its own."""
+    own = target.state_dict()
+    if not any(tensor.is_meta for tensor in own.values()):
+        target.load_state_dict(state, strict=True)
+        return
+    cast = {key: state[key].to(tensor.dtype).contiguous() for key, tensor in own.items()}
+    target.load_state_dict(cast, strict=True, assign=True)
+
+
+def _in_folder(folder: Path) -> Path:
+    found = [folder / name for name in IN_FOLDER if (folder / name).is_file()]
+    if not found:
+        raise ValueError(
+            f"{folder} is a folder without a weights file (looked for {', '.join(IN_FOLDER)}); "
+            "give the weights file in it"
+        )
+    return found[0]
 
 
 def reject_what_is_no_weights_file(path: Path) -> None:
@@ -91,8 +225,6 @@ def reject_what_is_no_weights_file(path: Path) -> None:
             f"weights file {path} does not exist; correct 'weights' in the config, or download the "
             "file to that place"
         )
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give the weights file in it")
     with open(path, "rb") as stream:
         head = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if path.stat().st_size == 0:
@@ -155,33 +287,41 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _read_pickle(path: Path) -> object:
+def _read_pickle(path: Path, mapped: bool = False) -> Any:
     try:
-        # training checkpoints hold their command line, a Namespace: attributes, no code
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".pkl":
+            return inert.load(path)
+        options = {"map_location": "cpu", "mmap": mapped and zipfile.is_zipfile(path)}
+        try:
+            # training checkpoints hold their command line, a Namespace: attributes, no code
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                return torch.load(path, weights_only=True, **options)
+        except pickle.UnpicklingError:
+            return torch.load(path, weights_only=False, pickle_module=inert, **options)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"{path} cannot be read as weights ({reason}; it has {path.stat().st_size} bytes): it "
-            "was cut short, is something else, or holds Python objects beside tensors. Download it "
-            "again, or save its state dict alone, as safetensors"
+            "was cut short or is something else; delete it and download it again"
         ) from error
 
 
 def _unwrap(content: object, path: Path, prefer: str | None = None) -> dict[str, Tensor]:
     """The state dict in ``content``: itself, ``prefer``, the only ``state_dict`` or ``model``."""
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict; save that")
+        raise ValueError(
+            f"{path} holds a {type(content).__name__} (its code is not run), "
+            "not a state dict; save that"
+        )
     if _is_state(content):
-        return dict(content)
+        return _tensors(content)
     if isinstance(content.get(prefer), Mapping) and _is_state(content[prefer]):
-        return dict(content[prefer])
+        return _tensors(content[prefer])
     inner = [
         key for key, value in content.items() if isinstance(value, Mapping) and _is_state(value)
     ]
     if len(inner) == 1 and inner[0] in WRAPPERS:
-        return dict(content[inner[0]])
+        return _tensors(content[inner[0]])
     raise ValueError(
         f"{path} holds {', '.join(map(repr, list(content)[:NAMED])) or 'nothing'}; which of them "
         f"is the model's state dict is not clear (it is looked for in {' and '.join(WRAPPERS)}, if "
@@ -190,4 +330,13 @@ def _unwrap(content: object, path: Path, prefer: str | None = None) -> dict[str,
 
 
 def _is_state(content: Mapping) -> bool:
-    return bool(content) and all(isinstance(value, Tensor) for value in content.values())
+    return bool(content) and all(isinstance(v, Tensor | np.ndarray) for v in content.values())
+
+
+def _tensors(content: Mapping) -> dict[str, Tensor]:
+    """The tensors and arrays of a state dict, as tensors."""
+    return {
+        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for key, value in content.items()
+        if isinstance(value, Tensor | np.ndarray)
+    }
