@@ -8,7 +8,7 @@ from torch import nn
 from seesaw.autoencoders import objectives
 from seesaw.autoencoders.base import Autoencoder
 from seesaw.autoencoders.tokenizer_1d import Tokenizer1D
-from seesaw.autoencoders.train import image_batches, rate, train_autoencoder
+from seesaw.autoencoders.train import _optimisers, image_batches, rate, train_autoencoder
 from seesaw.autoencoders.transforms import rescale, rotate
 from seesaw.autoencoders.weights import save_weights
 from seesaw.shards import Shards, ShardWriter
@@ -322,6 +322,32 @@ def test_rate_warms_up_and_falls_to_zero():
     assert all(a >= b for a, b in zip(rates[5:], rates[6:], strict=False))
     assert rates[-1] < 1e-2
     assert rate(0, 1) == 1.0
+
+
+TOKENS = {"resolution": 16, "patch": 8, "tokens": 4, "channels": 4, "width": 16, "depth": 1}
+
+
+def test_muon_trains_in_fewer_steps_and_is_reproducible(packed):
+    adam, _ = train_autoencoder(**arguments(packed))
+    muon, _ = train_autoencoder(**arguments(packed, matrix_lr=0.05))
+    again, _ = train_autoencoder(**arguments(packed, matrix_lr=0.05))
+    assert error_of(muon, packed) < 0.8 * error_of(adam, packed)
+    first, second = muon.state_dict(), again.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_every_parameter_has_one_optimiser_and_learned_tokens_have_adamw():
+    named = dict(Tokenizer1D(**TOKENS).named_parameters())
+    adam, muon = (
+        {id(p) for group in optimiser.param_groups for p in group["params"]}
+        for optimiser in _optimisers(list(named.values()), 1e-3, 1e-2)
+    )
+    assert not adam & muon
+    assert adam | muon == {id(parameter) for parameter in named.values()}
+    for name, parameter in named.items():
+        matrix = name.endswith("weight") and parameter.ndim == 2
+        assert (id(parameter) in muon) == matrix, name
+    assert len(_optimisers(list(named.values()), 1e-3, None)) == 1
 
 
 def test_fine_tuning_starts_from_init(packed, tmp_path):

@@ -75,6 +75,27 @@ def test_cpu_mode_hides_gpus(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
+COLLECTING = """
+import atexit, gc, sys
+from seesaw.device import claim_device
+
+atexit.register(lambda: print("frozen at the end:", gc.get_freeze_count() > 40_000))
+claim_device(0)
+before = gc.get_stats()[0]["collections"]
+many = [[] for _ in range(40_000)]
+print("collected meanwhile:", gc.get_stats()[0]["collections"] - before)
+sys.exit(3)
+"""
+
+
+def test_a_job_spends_little_on_collecting_garbage():
+    done = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, text=True)
+    meanwhile, at_the_end = done.stdout.splitlines()
+    assert meanwhile in ("collected meanwhile: 0", "collected meanwhile: 1")  # 57 as Python has it
+    assert at_the_end == "frozen at the end: True"
+    assert done.returncode == 3
+
+
 @pytest.fixture
 def environment(monkeypatch, tmp_path):
     """Set variables for a claim that computes on the CPU, with lock files of its own."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seesaw.autoencoders import kl_network
 from seesaw.autoencoders.base import Autoencoder
 from seesaw.autoencoders.hub_config import agreed_normalization
 from seesaw.autoencoders.weights import MAIN
@@ -24,7 +25,7 @@ INITIAL_LOG_VARIANCE = -6.0
 
 
 class DiffusersKL(Autoencoder):
-    """KL-regularised convolutional autoencoder (LDM, arXiv 2112.10752), built by diffusers.
+    """KL-regularised convolutional autoencoder (LDM, arXiv 2112.10752), as diffusers builds it.
 
     Latents are a grid (latent_channels, s, s), s = resolution / (patch * 2^(stages - 1)), where
     each width is a stage. They are the posterior itself: ``scaling_factor`` is not applied. Weights
@@ -63,6 +64,7 @@ class DiffusersKL(Autoencoder):
         official: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        published = official is not None
         if official is None:
             official = {
                 "block_out_channels": tuple(widths),
@@ -72,7 +74,7 @@ class DiffusersKL(Autoencoder):
                 "mid_block_add_attention": attention,
             }
         self.patch = patch
-        self.model = _build(dict(official), channels=3 * patch**2)
+        self.model = _build(dict(official), channels=3 * patch**2, published=published)
         stages = len(self.model.config.block_out_channels)
         factor = patch * 2 ** (stages - 1)
         if resolution % factor:
@@ -116,16 +118,12 @@ class DiffusersKL(Autoencoder):
         return F.pixel_shuffle(images, self.patch) if self.patch > 1 else images
 
 
-def _build(official: dict[str, Any], channels: int) -> nn.Module:
-    from diffusers import AutoencoderKL
-
+def _build(official: dict[str, Any], channels: int, *, published: bool) -> nn.Module:
     official = {key: value for key, value in official.items() if not key.startswith("_")}
     stages = len(official.get("block_out_channels", (64,)))
     arguments = {
         "in_channels": channels,
         "out_channels": channels,
-        "down_block_types": ("DownEncoderBlock2D",) * stages,
-        "up_block_types": ("UpDecoderBlock2D",) * stages,
         **official,
     }
     if arguments["in_channels"] != channels or arguments["out_channels"] != channels:
@@ -137,7 +135,18 @@ def _build(official: dict[str, Any], channels: int) -> nn.Module:
     bad = [width for width in arguments.get("block_out_channels", (64,)) if width % groups]
     if bad:
         raise ValueError(f"norm_groups {groups} does not divide width {bad[0]}; choose another")
-    return AutoencoderKL(**arguments)
+    if published:
+        from diffusers import AutoencoderKL
+
+        return AutoencoderKL(**{**_block_types(stages), **arguments})
+    return kl_network.AutoencoderKL(**arguments)
+
+
+def _block_types(stages: int) -> dict[str, tuple[str, ...]]:
+    return {
+        "down_block_types": ("DownEncoderBlock2D",) * stages,
+        "up_block_types": ("UpDecoderBlock2D",) * stages,
+    }
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from torch import nn
 
 from seesaw.autoencoders.base import build_autoencoder
 from seesaw.autoencoders.weights import load_weights
+from seesaw.mini.training import Muon
 from seesaw.networks import Network
 from seesaw.progress import progress
 from seesaw.registry import OBJECTIVES
@@ -23,6 +24,7 @@ from seesaw.shards import Shards
 IN_MEMORY_BYTES = 2 * 1024**3
 WARM_UP = 0.05
 LAST_STEPS = 20
+WEIGHT_DECAY = 1e-4
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +41,12 @@ def train_autoencoder(
     lr: float,
     seed: int,
     device: str = "cpu",
+    matrix_lr: float | None = None,
     init: str | Path | None = None,
     teacher: Network | None = None,
     what: str = "autoencoder",
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Train an autoencoder: AdamW, warm-up over 5% of the steps, then a cosine to zero.
+    """Train an autoencoder: warm-up over 5% of the steps, then a cosine to zero.
 
     Which images a step sees, the initial weights and all noise follow from ``seed`` alone.
 
@@ -55,9 +58,11 @@ def train_autoencoder(
         images: packed images with the field ``images`` uint8 (3, R, R).
         steps: optimiser steps.
         batch_size: images per step.
-        lr: highest learning rate.
+        lr: highest learning rate of AdamW.
         seed: see above.
         device: torch device.
+        matrix_lr: highest learning rate of :class:`seesaw.mini.training.Muon`, which then trains
+            the matrices and kernels; ``None``: AdamW trains them too.
         init: weights to start from (fine-tuning), or None.
         teacher: a loaded feature network, for objectives and families that use one.
         what: name for log lines.
@@ -74,7 +79,8 @@ def train_autoencoder(
     learner = build_objective(objective, autoencoder, teacher, options, seed).to(device)
     batches = image_batches(images, steps=steps, batch_size=batch_size, seed=seed)
     start = time.monotonic()
-    recent = _minimise(learner, batches, steps=steps, lr=lr, seed=seed, what=f"training {what}")
+    rates = {"lr": lr, "matrix_lr": matrix_lr}
+    recent = _minimise(learner, batches, steps=steps, **rates, seed=seed, what=f"training {what}")
     seconds = time.monotonic() - start
     summary = {
         "steps": steps,
@@ -94,6 +100,7 @@ def _minimise(
     *,
     steps: int,
     lr: float,
+    matrix_lr: float | None,
     seed: int,
     what: str,
 ) -> list[dict[str, float]]:
@@ -101,10 +108,11 @@ def _minimise(
     learner.train()
     parameters = [p for p in learner.parameters() if p.requires_grad]
     device = parameters[0].device
-    optimiser = torch.optim.AdamW(
-        parameters, lr=lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
+    optimisers = _optimisers(parameters, lr, matrix_lr)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
+        for optimiser in optimisers
+    ]
     generator = torch.Generator().manual_seed(seed)
     recent: list[dict[str, float]] = []
     for step, batch in enumerate(progress(batches, total=steps, what=what)):
@@ -116,13 +124,27 @@ def _minimise(
                 f"{what}: the loss is {values['loss']} at step {step} of {steps} ({values}); "
                 f"lower 'lr' (now {lr}) or the weights of the objective's terms"
             )
-        optimiser.zero_grad(set_to_none=True)
+        learner.zero_grad(set_to_none=True)
         losses["loss"].backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
+        for optimiser, schedule in zip(optimisers, schedules, strict=True):
+            optimiser.step()
+            schedule.step()
         recent = [*recent[-(LAST_STEPS - 1) :], values]
     return recent
+
+
+def _optimisers(
+    parameters: list[nn.Parameter], lr: float, matrix_lr: float | None
+) -> list[torch.optim.Optimizer]:
+    """AdamW for all, or Muon for what has two axes; learned tokens (1, T, C) are no matrix."""
+    matrices = [p for p in parameters if p.ndim > 1 and len(p) > 1 and matrix_lr is not None]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in parameters if id(p) not in chosen]
+    adam = torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True)
+    if not matrices:
+        return [adam]
+    return [adam, Muon(matrices, matrix_lr, weight_decay=WEIGHT_DECAY)]
 
 
 def build_objective(
