@@ -317,3 +317,49 @@ def test_rae_is_self_contained(packed, tmp_path):
     load_weights(fresh, tmp_path / "rae.safetensors")
     image = torch.zeros(1, 3, 32, 32)
     assert torch.equal(fresh.encode(image), rae.encode(image))
+
+
+def test_dtype_and_compile_are_options_of_every_family(images):
+    config = {"resolution": 32, "widths": (8, 16), "norm_groups": 4}
+    plain, half, compiled = (
+        seeded_load(config | more) for more in ({}, {"dtype": "bfloat16"}, {"compile": True})
+    )
+    pixels = torch.rand(2, 3, 32, 32) * 2 - 1
+    latents = plain.encode(pixels)
+    assert half.encode(pixels).dtype == torch.bfloat16
+    torch.testing.assert_close(half.encode(pixels).float(), latents, atol=0.05, rtol=0.05)
+    assert half.decode(latents).dtype == torch.bfloat16
+    assert compiled.posterior is not plain.posterior
+    for options, words in (({"dtype": "int8"}, "value of dtype"), ({"latents": "x"}, "latents")):
+        with pytest.raises(ValueError, match=words):
+            load_autoencoder("diffusers-kl", None, config | options)
+
+
+def seeded_load(config):
+    torch.manual_seed(0)
+    return load_autoencoder("diffusers-kl", None, config)
+
+
+def test_statistics_turn_raw_latents_into_normalised_ones():
+    config = {"resolution": 32, "widths": (8, 16), "norm_groups": 4}
+    raw = seeded_load(config)
+    statistics = {"mean": [1.0, 2.0, 3.0, 4.0], "scale": 2.0}
+    normal = seeded_load(config | {"latents": "normalized", "normalization": statistics})
+    pixels = torch.rand(2, 3, 32, 32) * 2 - 1
+    latents = raw.encode(pixels)
+    mean = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(-1, 1, 1)
+    torch.testing.assert_close(normal.encode(pixels), (latents - mean) * 2)
+    torch.testing.assert_close(normal.decode((latents - mean) * 2), raw.decode(latents))
+    with pytest.raises(ValueError, match="has no statistics of its latents"):
+        seeded_load(config | {"latents": "normalized"}).encode(pixels)
+
+
+def test_images_and_latents_of_another_shape_are_refused():
+    autoencoder = seeded_load({"resolution": 32, "widths": (8, 16), "norm_groups": 4})
+    for bad in (torch.zeros(1, 3, 32, 64), torch.zeros(3, 32, 32), torch.zeros(1, 1, 32, 32)):
+        with pytest.raises(ValueError, match=r"takes float RGB in \[-1, 1\], \(N, 3, 32, 32\)"):
+            autoencoder.encode(bad)
+    with pytest.raises(ValueError, match="uint8"):
+        autoencoder.encode(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="was given latents"):
+        autoencoder.decode(torch.zeros(1, 5, 16, 16))

@@ -12,7 +12,8 @@ from seesaw.config import published_autoencoder, published_names
 from seesaw.registry import FAMILIES, resolve, unknown
 
 LATENTS = ("raw", "normalized")
-OPTIONS = ("latents", "ema", "normalization")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+OPTIONS = ("latents", "ema", "normalization", "dtype", "compile")
 """What a config may say of any family, beside its keyword arguments."""
 
 
@@ -184,9 +185,10 @@ def load_autoencoder(
         config: keyword arguments of the family, in place of those of the published one; and the
             options of :data:`OPTIONS`: ``latents`` (``"raw"`` or ``"normalized"``), ``ema`` (which
             weights, where a file holds both), ``normalization`` (``{mean, scale}``: numbers, or
-            lists per channel).
+            lists per channel), ``dtype`` (a name of :data:`DTYPES`), ``compile`` (``torch.compile``
+            encoder and decoder: minutes at first, faster afterwards).
         device: torch device.
-        dtype: of weights and computation; None: float32.
+        dtype: of weights and computation; None: that of the config, else float32.
 
     Raises:
         ValueError: see :func:`build_autoencoder` and
@@ -209,9 +211,13 @@ def load_autoencoder(
                 "and latent_shape (see seesaw.autoencoders.Autoencoder)"
             )
     if isinstance(autoencoder, nn.Module):
+        dtype = dtype or DTYPES[options.get("dtype", "float32")]
         autoencoder.eval().requires_grad_(False).to(device=device, dtype=dtype)
         if all(parameter.ndim != 5 for parameter in autoencoder.parameters()):
             autoencoder.to(memory_format=torch.channels_last)
+    if options.get("compile"):
+        autoencoder.posterior = torch.compile(autoencoder.posterior)
+        autoencoder.render = torch.compile(autoencoder.render)
     if weights is not None and getattr(autoencoder, "latents", "raw") == "normalized":
         autoencoder._normalization(torch.zeros(1, device=device))
     return autoencoder
@@ -241,6 +247,8 @@ def _apply(autoencoder: object, options: Mapping[str, Any], name: str) -> None:
         )
     if options.get("latents", "raw") not in LATENTS:
         raise unknown("value of latents", options["latents"], LATENTS)
+    if options.get("dtype", "float32") not in DTYPES:
+        raise unknown("value of dtype", options["dtype"], DTYPES)
     for key in ("latents", "ema"):
         if options.get(key) is not None:
             setattr(autoencoder, key, options[key])
