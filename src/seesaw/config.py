@@ -3,9 +3,11 @@
 Torch-free: it runs whenever Snakemake parses the workflow.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from seesaw.registry import (
     BACKBONES,
@@ -23,8 +25,16 @@ from seesaw.registry import (
 )
 
 Config = Mapping[str, Any]
+REGISTRY = Path(__file__).parents[2] / "config/autoencoders.yaml"
+WEIGHTS = "weights"
+"""Folder of the files of published autoencoders."""
+WEIGHT_ROLES = ("autoencoder", "encoder", "decoder", "stats")
+"""What a file of an official autoencoder can hold; ``stats``: statistics of its latents."""
 PUBLISHED_BACKBONES = ("lightningdit-xl/1", "ditdh-xl")
 """Those whose time grids and latent statistics :mod:`seesaw.control.frozen` knows."""
+
+
+logger = logging.getLogger(__name__)
 
 
 def load_yaml(path: str | Path) -> Any:
@@ -38,28 +48,43 @@ def load_yaml(path: str | Path) -> Any:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
 
 
-REGISTRY = Path(__file__).parents[2] / "config/autoencoders.yaml"
-
-
 def published_autoencoder(name: str) -> dict[str, Any] | None:
-    """Family and config of a published autoencoder or architecture by name; None: no such name."""
+    """Family and config of a published autoencoder or architecture by name; None: no such name.
+
+    Raises:
+        ValueError: one whose weights nobody could locate.
+    """
     registry = load_yaml(REGISTRY)
-    entry = registry["autoencoders"].get(name, {}) if "autoencoders" in registry else {}
-    architecture = registry["architectures"].get(entry.get("architecture", name))
-    if architecture is None:
+    if name in registry["autoencoders"]:
+        entry = registry["autoencoders"][name]
+        if "architecture" not in entry:
+            raise ValueError(f"autoencoder {name!r} cannot be built: {entry['confidence']['note']}")
+    elif name in registry["architectures"]:
+        entry = {"architecture": name}
+    else:
         return None
-    options = {
-        **{k: v for k, v in entry.get("options", {}).items() if k in ("ema", "latents")},
-        **{k: entry[k] for k in ("normalization",) if k in entry},
-    }
-    config = {**architecture["config"], **options}
-    return {"family": architecture["family"], "config": config}
+    family = registry["architectures"][entry["architecture"]]["family"]
+    return {"family": family, "config": config_of(entry, registry)}
 
 
 def published_names() -> list[str]:
     """Names that :func:`published_autoencoder` knows."""
     registry = load_yaml(REGISTRY)
-    return sorted({*registry["architectures"], *registry.get("autoencoders", {})})
+    return sorted({*registry["architectures"], *registry["autoencoders"]})
+
+
+def config_of(entry: Mapping[str, Any], registry: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of a published autoencoder: its architecture's, its own, and its options.
+
+    Args:
+        entry: of ``autoencoders`` in the registry.
+        registry: ``config/autoencoders.yaml``.
+    """
+    options = {k: v for k, v in entry.get("options", {}).items() if k in ("ema", "latents")}
+    if "normalization" in entry:
+        options["normalization"] = entry["normalization"]
+    architecture = registry["architectures"][entry["architecture"]]
+    return {**architecture["config"], **entry.get("config", {}), **options}
 
 
 def resolve_autoencoders(
@@ -67,31 +92,101 @@ def resolve_autoencoders(
 ) -> list[dict[str, Any]]:
     """Entries of the pool: a bare name is looked up in the registry of published autoencoders.
 
+    One whose weights nobody could locate is left out, which a warning says.
+
     Args:
         items: the config's ``autoencoders`` list: names or whole entries.
-        registry: ``config/autoencoders.yaml``, name -> entry without its name; keys that start with
-            a dot hold what entries share.
+        registry: ``config/autoencoders.yaml``.
 
     Raises:
         ValueError: a name that the registry lacks.
     """
     entries = []
-    registry = {
-        name: entry
-        for name, entry in registry.items()
-        if not name.startswith(".") and name != "architectures"
-    }
     for item in items:
         if isinstance(item, Mapping):
             entries.append(dict(item))
-        elif item in registry:
-            entry = {"name": item, **registry[item]}
-            if entry.get("duplicate_of") not in items:
-                entry.pop("duplicate_of", None)  # without its original it counts itself
-            entries.append(entry)
-        else:
-            raise ValueError(f"config, autoencoders: {unknown('autoencoder', item, registry)}")
+            continue
+        if item not in registry["autoencoders"]:
+            words = unknown("autoencoder", item, registry["autoencoders"])
+            raise ValueError(f"config, autoencoders: {words}")
+        if not registry["autoencoders"][item]["files"]:
+            note = registry["autoencoders"][item]["confidence"]["note"]
+            logger.warning("autoencoder %r is left out: %s", item, note)
+            continue
+        entry = resolve_autoencoder(item, registry)
+        if entry.get("duplicate_of") not in items:
+            entry.pop("duplicate_of", None)  # without its original it counts itself
+        entries.append(entry)
     return entries
+
+
+def resolve_autoencoder(name: str, registry: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A published autoencoder as an entry of the pool, its architecture merged into it.
+
+    Args:
+        name: in the registry's ``autoencoders``, one with files.
+        registry: ``config/autoencoders.yaml``.
+
+    Returns:
+        Keys of an entry in a config (``docs/config.md``). ``weights`` is a path, or role -> path:
+        files that are optional are left out, but for the statistics of normalized latents. What
+        ``options`` and ``normalization`` say stands in ``config``.
+    """
+    given = registry["autoencoders"][name]
+    architecture = registry["architectures"][given["architecture"]]
+    config = config_of(given, registry)
+    files = {role: described_file(file, given) for role, file in given["files"].items()}
+    wanted = {"stats"} if config.get("latents") == "normalized" else set()
+    places = {
+        role: file["path"]
+        for role, file in files.items()
+        if role in WEIGHT_ROLES and (role in wanted or not file.get("optional"))
+    }
+    first = files[next(iter(places))]
+    same = ("latent_shape", "parameters", "gflops")
+    entry = {
+        "name": name,
+        "group": given["group"],
+        "family": architecture["family"],
+        "training": given["training"],
+        "config": config,
+        **{key: architecture[key] for key in same if key in architecture},
+        "patch_size": given["patch_size"],
+        "weights": places["autoencoder"] if list(places) == ["autoencoder"] else places,
+        "files": files,
+        "source": source_of(first),
+        "published": {k: v for k, v in given["published"].items() if k in ("seesaw", "ifid")},
+        "confidence": f"{given['confidence']['level']}: {given['confidence']['note']}",
+    }
+    if "duplicate_of" in given:
+        entry["duplicate_of"] = given["duplicate_of"]
+    return entry
+
+
+def described_file(file: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A file of the registry with its place on disk (``path``), and its entry's licence.
+
+    Args:
+        file: of ``files`` of a published autoencoder.
+        entry: that autoencoder.
+    """
+    if "url" in file:
+        parts = urlsplit(file["url"])
+        path = f"{WEIGHTS}/{parts.netloc}{parts.path}"
+    else:
+        path = f"{WEIGHTS}/{file['repo']}/{file['file']}"
+    own = {"licence": entry["licence"]}
+    if "gated" in entry and file.get("repo", "-") in entry["gated"]:
+        own["gated"] = entry["gated"]
+    return {"path": path, **own, **file}
+
+
+def source_of(file: Mapping[str, Any]) -> str:
+    """Page of a file on the hub, or its URL."""
+    if "url" in file:
+        return str(file["url"])
+    revision = file.get("revision", "main")
+    return f"https://huggingface.co/{file['repo']}/blob/{revision}/{file['file']}"
 
 
 def check_config(config: Config, schema: Mapping[str, Any]) -> None:
@@ -104,7 +199,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     Raises:
         ValueError: where in the config, what was given, what is allowed.
     """
-    _check_schema(config, schema)
+    check_schema(config, schema)
     _check_names(config)
     _check_data(config)
     _check_autoencoders(config)
@@ -116,10 +211,22 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_control(config)
 
 
-def _check_schema(config: Config, schema: Mapping[str, Any]) -> None:
+def check_schema(given: Mapping[str, Any], schema: Mapping[str, Any], what: str = "config") -> None:
+    """Raise unless ``given`` fits a JSON schema.
+
+    Args:
+        given: a config, or another file that a person writes.
+        schema: JSON schema.
+        what: how errors call the file.
+
+    Raises:
+        ValueError: where, what was given, what is allowed; the closest match of an unknown key.
+    """
     from jsonschema import Draft202012Validator
 
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path))
+    errors = sorted(
+        Draft202012Validator(schema).iter_errors(given), key=lambda e: [str(p) for p in e.path]
+    )
     if not errors:
         return
     error = errors[0]
@@ -127,8 +234,8 @@ def _check_schema(config: Config, schema: Mapping[str, Any]) -> None:
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
         valid = error.schema.get("properties", {})
         bad = next(key for key in error.instance if key not in valid)
-        raise ValueError(f"config, {where}: {unknown('key', bad, valid)}")
-    raise ValueError(f"config, {where}: {error.message}")
+        raise ValueError(f"{what}, {where}: {unknown('key', bad, valid)}")
+    raise ValueError(f"{what}, {where}: {error.message}")
 
 
 def _check_names(config: Config) -> None:
@@ -199,6 +306,10 @@ def _check_autoencoders(config: Config) -> None:
             )
         if "weights" in entry and "train" in entry:
             raise ValueError(f"config, {where}: give 'weights' or 'train', not both")
+        roles = entry["weights"] if isinstance(entry.get("weights"), Mapping) else ()
+        for role in roles:
+            if role not in WEIGHT_ROLES:
+                raise ValueError(f"config, {where}: {unknown('role', role, WEIGHT_ROLES)}")
     for name, entry in entries.items():
         where = f"autoencoders.{name}"
         _check_duplicate(entry, entries)
@@ -209,6 +320,11 @@ def _check_autoencoders(config: Config) -> None:
             raise ValueError(f"config, {where}: {unknown('autoencoder', train['init'], entries)}")
         if "init" in train and not {"train", "weights"} & set(entries[train["init"]]):
             raise ValueError(f"config, {where}: 'init' is {train['init']!r}, which has no weights")
+        if "init" in train and isinstance(entries[train["init"]].get("weights"), Mapping):
+            raise ValueError(
+                f"config, {where}: 'init' is {train['init']!r}, whose weights lie in several "
+                "files; a training can only start from one"
+            )
         if "teacher" in train and train["teacher"] not in config["networks"]:
             raise ValueError(
                 f"config, {where}: {unknown('role', train['teacher'], config['networks'])}"

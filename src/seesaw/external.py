@@ -4,11 +4,12 @@ A plan can be made without them; a run stops before its first job and says all t
 Torch-free: it runs whenever Snakemake parses the workflow.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seesaw.config import source_of
 from seesaw.registry import PLANNED_FAMILIES
 
 HEADINGS = {
@@ -33,20 +34,46 @@ class Absent:
     words: str
 
 
-def absent_weights(user: str, entry: Mapping[str, Any]) -> Absent | None:
-    """The weights file that a config entry names, unless it is there or none is named.
+def weights_paths(entry: Mapping[str, Any]) -> list[str]:
+    """Paths of the weights files that a config entry names, in the order of their roles."""
+    weights = entry.get("weights", [])
+    if isinstance(weights, Mapping):
+        return [str(path) for path in weights.values()]
+    return [str(weights)] if weights else []
+
+
+def with_weights(model: Mapping[str, Any], files: Sequence[str] | str) -> dict[str, Any]:
+    """Family, config and weights of an autoencoder, as every stage takes them.
 
     Args:
-        user: who needs it, in words: ``"autoencoder 'vae'"``.
-        entry: of ``autoencoders`` or ``networks``; its ``weights``, ``source`` and ``confidence``
-            are read.
+        model: ``family`` and ``config``, and ``roles`` where there are several weights files.
+        files: the weights file, or the files of ``roles`` in their order; empty: it has none.
     """
-    if "weights" not in entry or Path(entry["weights"]).exists():
-        return None
-    source = entry.get("source")
-    hint = f"get it from {source}" if source else "the path is the one in the config"
+    roles = model.get("roles")
+    weights = dict(zip(roles, files, strict=True)) if roles and files else files
+    return {"family": model["family"], "config": model["config"], "weights": weights or None}
+
+
+def absent_weights(user: str, entry: Mapping[str, Any]) -> list[Absent]:
+    """The weights files that a config entry names and that are not there.
+
+    Args:
+        user: who needs them, in words: ``"autoencoder 'vae'"``.
+        entry: of ``autoencoders`` or ``networks``; its ``weights``, ``files``, ``source`` and
+            ``confidence`` are read.
+    """
+    files = {file["path"]: file for file in entry.get("files", {}).values()}
     doubt = f" ({entry['confidence']})" if "confidence" in entry else ""
-    return Absent("weights", str(entry["weights"]), f"for {user}; {hint}{doubt}")
+    found = []
+    for path in weights_paths(entry):
+        if Path(path).exists():
+            continue
+        source = source_of(files[path]) if path in files else entry.get("source")
+        hint = f"get it from {source}" if source else "the path is the one in the config"
+        gated = files.get(path, {}).get("gated")
+        licence = f", once the licence at {gated} is accepted" if gated else ""
+        found.append(Absent("weights", path, f"for {user}; {hint}{licence}{doubt}"))
+    return found
 
 
 def absent_images(split: str, source: Mapping[str, Any]) -> Absent | None:

@@ -80,8 +80,13 @@ def write_tensors(
         save_file(arrays, temporary, metadata=dict(metadata or {}))
 
 
-def sha256_of(path: str | Path) -> str:
-    """Hex digest of a file's bytes; of a folder, of its files' names and bytes in sorted order."""
+def sha256_of(path: str | Path | Mapping[str, str | Path]) -> str:
+    """Hex digest of a file's bytes; of a folder, of its files' names and bytes in sorted order.
+
+    Of several files by role, of their roles and bytes.
+    """
+    if isinstance(path, Mapping):
+        return digest_of({role: sha256_of(file) for role, file in path.items()})
     path = Path(path)
     if path.is_dir():
         digest = hashlib.sha256()

@@ -18,6 +18,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seesaw.catalogue import read_registry
 from seesaw.config import controlled_of, gfid_references, load_yaml, resolve_autoencoders
 from seesaw.costs import ASSUMPTIONS, COSTS, DEVICE, Job, Study, cost
 from seesaw.external import absent_images, absent_loader, absent_weights
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIG = Path("config/config.yaml")
-REGISTRY = Path("config/autoencoders.yaml")
 NOT_ESTIMATED = "not estimated"
 PLENTY = 1_000_000  # GPUs: the plan shall show what each job asks for, not what this host has
 
@@ -88,7 +88,7 @@ def planned_jobs(
 def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
     """The config with its pool resolved, as the workflow sees it, and the jobs."""
     config = load_yaml(configfile)
-    config["autoencoders"] = resolve_autoencoders(config["autoencoders"], load_yaml(REGISTRY))
+    config["autoencoders"] = resolve_autoencoders(config["autoencoders"], read_registry())
     return Study(config, tuple(jobs))
 
 
@@ -144,20 +144,24 @@ def absent_lines(study: Study) -> list[str]:
     splits = {job.wildcards.get("split") for job in study.jobs} - {None}
     players = config["networks"].values()
     images = [absent_images(split, config["data"]["splits"][split]) for split in sorted(splits)]
-    files = [absent_weights(f"autoencoder {entry['name']!r}", entry) for entry in pool]
-    files += [absent_weights(f"network {player['network']!r}", player) for player in players]
+    files = [a for e in pool for a in absent_weights(f"autoencoder {e['name']!r}", e)]
+    files += [a for p in players for a in absent_weights(f"network {p['network']!r}", p)]
     rules = {job.rule for job in study.jobs}
     if "score_gfid" in rules:
         references = gfid_references(config)
-        files += [absent_weights(f"reference {r['name']!r} of gFID", r) for r in references]
+        files += [
+            a for r in references for a in absent_weights(f"reference {r['name']!r} of gFID", r)
+        ]
     if "train_control" in rules:
         backbones = [(name, b) for name, b in controlled_of(config) if b and name in named]
         parts = [(name, part) for name, b in backbones for part in (b, b["latents"])]
-        files += [absent_weights(f"the backbone of {name!r}", part) for name, part in parts]
+        files += [
+            a for name, part in parts for a in absent_weights(f"the backbone of {name!r}", part)
+        ]
     loaders = [absent_loader(entry) for entry in pool]
     missing = {
         "folders of images": [a for a in images if a],
-        "weights files": [a for a in files if a],
+        "weights files": files,
         "loaders": [a for a in loaders if a],
     }
     lines = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from seesaw.catalogue import read_registry
 from seesaw.config import (
     check_config,
     controlled_of,
@@ -20,7 +21,13 @@ from seesaw.config import (
     segment_ends,
     segment_recipe,
 )
-from seesaw.external import absent_images, absent_loader, absent_weights, stop_words
+from seesaw.external import (
+    absent_images,
+    absent_loader,
+    absent_weights,
+    stop_words,
+    weights_paths,
+)
 from seesaw.registry import (
     BACKBONES,
     CROPS,
@@ -39,7 +46,7 @@ ROOT = Path(workflow.basedir)
 
 try:
     config["autoencoders"] = resolve_autoencoders(
-        config.get("autoencoders", []), load_yaml(ROOT / "config/autoencoders.yaml")
+        config.get("autoencoders", []), read_registry(ROOT)
     )
     check_config(config, load_yaml(ROOT / "workflow/schemas/config.schema.yaml"))
 except ValueError as error:
@@ -231,9 +238,15 @@ def get_training_version(wildcards):
 
 
 def get_model(wildcards):
-    """What builds an autoencoder. Its label and group are no part of it: they rerun nothing."""
+    """What builds an autoencoder. Its label and group are no part of it: they rerun nothing.
+
+    Where its weights lie in several files, their roles, in the order of the input 'weights'.
+    """
     entry = AUTOENCODERS[wildcards.autoencoder]
-    return {"family": entry["family"], "config": entry.get("config", {})}
+    model = {"family": entry["family"], "config": entry.get("config", {})}
+    if isinstance(entry.get("weights"), dict):
+        model["roles"] = list(entry["weights"])
+    return model
 
 
 def get_training(wildcards):
@@ -241,7 +254,7 @@ def get_training(wildcards):
 
 
 def get_weights(wildcards):
-    """Weights of an autoencoder: trained here, a file that the config names, or none."""
+    """Weights of an autoencoder: trained here, files that the config names, or none."""
     return weights_of_autoencoder(wildcards.autoencoder)
 
 
@@ -278,11 +291,12 @@ def weights_of_network(network):
 
 
 def external_weights(user, entry):
-    """A weights file that the config names: an input like any other, as soon as it is there."""
+    """Weights files that the config names: inputs like any other, as soon as they are there."""
     absent = absent_weights(user, entry)
-    if absent:
-        note_absent(absent)
-    return str(entry["weights"]) if "weights" in entry and not absent else []
+    for file in absent:
+        note_absent(file)
+    paths = [] if absent else weights_paths(entry)
+    return paths[0] if len(paths) == 1 and isinstance(entry["weights"], str) else paths
 
 
 def get_patch_size(wildcards):

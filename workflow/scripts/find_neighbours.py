@@ -7,12 +7,12 @@ if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
+    from seesaw.external import with_weights
     from seesaw.neighbours.search import find_neighbours
 
     options = snakemake.params.options
     find_neighbours(
-        **snakemake.params.model,
-        weights=snakemake.input.weights or None,
+        **with_weights(snakemake.params.model, snakemake.input.weights),
         reconstructions=snakemake.input.reconstructions,
         references=snakemake.input.references,
         output=snakemake.output.table,

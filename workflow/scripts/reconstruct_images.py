@@ -7,11 +7,11 @@ if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
+    from seesaw.external import with_weights
     from seesaw.reconstruct import reconstruct_images
 
     reconstruct_images(
-        **snakemake.params.model,
-        weights=snakemake.input.weights or None,
+        **with_weights(snakemake.params.model, snakemake.input.weights),
         images=snakemake.input.images,
         output=snakemake.output.manifest,
         batch_size=snakemake.resources.batch_size,

@@ -8,6 +8,7 @@ if __name__ == "__main__":
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.control.sample import sample_control
+    from seesaw.external import with_weights
 
     given, params = snakemake.input, snakemake.params
     sample_control(
@@ -17,8 +18,7 @@ if __name__ == "__main__":
             "weights": given.backbone,
             "latents": given.latents or None,
         },
-        **params.model,
-        weights=given.weights or None,
+        **with_weights(params.model, given.weights),
         images=given.images,
         index=given.index,
         maps=given.maps,

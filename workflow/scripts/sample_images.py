@@ -9,11 +9,11 @@ if __name__ == "__main__":
 
     from seesaw.diffusion.sample import sample_images
     from seesaw.diffusion.samplers import Sampler
+    from seesaw.external import with_weights
 
     sample_images(
         checkpoint=snakemake.input.state,
-        **snakemake.params.model,
-        weights=snakemake.input.weights or None,
+        **with_weights(snakemake.params.model, snakemake.input.weights),
         images=snakemake.input.images,
         index=snakemake.input.index,
         sampler=Sampler(**snakemake.params.sampler),

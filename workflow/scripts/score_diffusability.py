@@ -8,12 +8,12 @@ if __name__ == "__main__":
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.diffusability.score import score_diffusability
+    from seesaw.external import with_weights
     from seesaw.results import provenance
 
     score_diffusability(
         autoencoder=snakemake.wildcards.autoencoder,
-        **snakemake.params.model,
-        weights=snakemake.input.weights or None,
+        **with_weights(snakemake.params.model, snakemake.input.weights),
         images=snakemake.input.images,
         reconstructions=snakemake.input.reconstructions,
         train=snakemake.input.train or None,

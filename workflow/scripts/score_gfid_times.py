@@ -8,6 +8,7 @@ if __name__ == "__main__":
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.diffusion.samplers import Sampler
+    from seesaw.external import with_weights
     from seesaw.gfid_times import score_gfid_times
     from seesaw.results import provenance
 
@@ -15,8 +16,7 @@ if __name__ == "__main__":
         autoencoder=snakemake.wildcards.autoencoder,
         model_name=snakemake.wildcards.model,
         checkpoint=snakemake.input.state,
-        **snakemake.params.model,
-        weights=snakemake.input.weights or None,
+        **with_weights(snakemake.params.model, snakemake.input.weights),
         images=snakemake.input.images,
         reconstructions=snakemake.input.reconstructions,
         index=snakemake.input.index,

@@ -7,14 +7,14 @@ if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
+    from seesaw.external import with_weights
     from seesaw.ifid import Variant, score_ifid
     from seesaw.results import provenance
 
     default, *variants = (Variant(**variant) for variant in snakemake.params.variants)
     score_ifid(
         autoencoder=snakemake.wildcards.autoencoder,
-        **snakemake.params.model,
-        weights=snakemake.input.weights or None,
+        **with_weights(snakemake.params.model, snakemake.input.weights),
         images=snakemake.input.images,
         reconstructions=snakemake.input.reconstructions,
         references=snakemake.input.references,

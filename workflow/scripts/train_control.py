@@ -8,6 +8,7 @@ if __name__ == "__main__":
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.control.job import train_control
+    from seesaw.external import with_weights
 
     given, params = snakemake.input, snakemake.params
     train_control(
@@ -16,8 +17,7 @@ if __name__ == "__main__":
             "weights": given.backbone,
             "latents": given.latents or None,
         },
-        **params.model,
-        weights=given.weights or None,
+        **with_weights(params.model, given.weights),
         images=given.images,
         index=given.index,
         maps=given.maps,

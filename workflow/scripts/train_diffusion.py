@@ -8,11 +8,11 @@ if __name__ == "__main__":
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.diffusion.job import train_diffusion
+    from seesaw.external import with_weights
 
     wildcards = snakemake.wildcards
     job = {
-        **snakemake.params.model,
-        "weights": snakemake.input.weights or None,
+        **with_weights(snakemake.params.model, snakemake.input.weights),
         "images": snakemake.input.images,
         "index": snakemake.input.index,
         "size": wildcards.model,

@@ -7,6 +7,7 @@ if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     device = claim_device(snakemake.resources.gpu)
 
+    from seesaw.external import with_weights
     from seesaw.probes import Condition, probe_latents
     from seesaw.results import provenance
 
@@ -26,8 +27,7 @@ if __name__ == "__main__":
     count = snakemake.params.train_images
     probe_latents(
         autoencoder=snakemake.wildcards.autoencoder,
-        **snakemake.params.model,
-        weights=snakemake.input.weights or None,
+        **with_weights(snakemake.params.model, snakemake.input.weights),
         images=snakemake.input.images,
         latents=snakemake.input.latents,
         conditions=conditions,

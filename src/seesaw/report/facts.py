@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from seesaw.external import weights_paths
 from seesaw.registry import LOSSES, METRICS, NETWORKS
 from seesaw.score_table import Column
 
@@ -119,7 +120,8 @@ def autoencoder_rows(config: Mapping[str, Any]) -> list[dict[str, str]]:
             start = f", from {train['init']}" if "init" in train else ""
             origin = f"trained here: {train['objective']}, {train['steps']:,} steps{start}"
         else:
-            origin = f"weights from {entry['weights']}" if "weights" in entry else "no weights"
+            paths = ", ".join(weights_paths(entry))
+            origin = f"weights from {paths}" if paths else "no weights"
         settings = ", ".join(f"{key} {value}" for key, value in entry.get("config", {}).items())
         rows.append(
             {
