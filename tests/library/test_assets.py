@@ -113,7 +113,7 @@ def test_addresses_and_places():
         asset_url(odd, "https://m/") == "https://m/owner/repo/resolve/refs%2Fpr%2F1/a%20b/c%23.pt"
     )
     url = asset_of({"url": "https://host.org:8080/deep/x%20y.pth?download=1"})
-    assert url.path == "host.org/x y.pth"
+    assert url.path == "host.org:8080/deep/x y.pth"
     assert asset_url(url, "https://m") == "https://host.org:8080/deep/x%20y.pth?download=1"
     assert asset_of({"url": "file:///a/b.pt"}).path == "files/b.pt"
     assert hub_file(path="else/where.pt", size=None).path == "else/where.pt"
@@ -277,7 +277,7 @@ def test_the_same_bytes_again_have_their_old_time(server, tmp_path):
 def test_a_url_and_a_folder(server, tmp_path):
     server.pages["/f/x.bin?y=1"] = Page(CONTENT)
     there = fetch(asset_of({"url": f"{server.url}/f/x.bin?y=1"}), tmp_path)
-    assert there == tmp_path / "127.0.0.1/x.bin"
+    assert there == tmp_path / server.url.removeprefix("http://") / "f/x.bin"
     local = asset_of({"url": there.as_uri(), "path": "copy.bin"})
     assert fetch(local, tmp_path, offline=True).read_bytes() == CONTENT
     gone = asset_of({"url": (tmp_path / "gone").as_uri(), "path": "gone.bin"})

@@ -8,7 +8,16 @@ from seesaw.assets.asset import (
     can_be_fetched,
     weights_folder,
 )
-from seesaw.assets.fetching import check, fetch, fetch_all, is_offline, where_to_put
+from seesaw.assets.fetching import (
+    can_come,
+    check,
+    fetch,
+    fetch_all,
+    hub_token,
+    is_offline,
+    options_of,
+    where_to_put,
+)
 from seesaw.assets.lock import LOCK_NAME, read_lock
 from seesaw.assets.transport import FetchError
 
@@ -20,10 +29,13 @@ __all__ = [
     "asset_url",
     "assets_of",
     "can_be_fetched",
+    "can_come",
     "check",
     "fetch",
     "fetch_all",
+    "hub_token",
     "is_offline",
+    "options_of",
     "read_lock",
     "weights_folder",
     "where_to_put",

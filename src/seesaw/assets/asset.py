@@ -17,6 +17,8 @@ from seesaw.registry import unknown
 
 HUB = "https://huggingface.co"
 FOLDER = "weights"
+MAIN = "autoencoder"
+CONFIG = "config.json"
 SCHEMES = ("https", "http", "file")
 
 
@@ -26,7 +28,7 @@ class Asset:
 
     Attributes:
         path: where it lies below the weights folder, with ``/``; for a file of the hub
-            ``<owner>/<repo>/<file>``, for a URL ``<host>/<file>``, unless said otherwise.
+            ``<owner>/<repo>/<file>``, for a URL ``<host>/<path>``, unless said otherwise.
         repo: ``<owner>/<repo>`` on the hub.
         file: its path in that repository.
         revision: branch, tag or commit there.
@@ -38,6 +40,7 @@ class Asset:
         licence: its name.
         status: how sure its name is, in words.
         optional: whether its user can do without it.
+        beside: what is fetched together with it, because it is read where it lies beside it.
     """
 
     path: str
@@ -52,6 +55,7 @@ class Asset:
     licence: str | None = None
     status: str | None = None
     optional: bool = False
+    beside: tuple["Asset", ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,7 +85,7 @@ def asset_of(values: Mapping[str, Any], where: str = "asset") -> Asset:
     Raises:
         ValueError: an unknown key, a value of the wrong kind, neither or both of file and URL.
     """
-    valid = [field.name for field in dataclasses.fields(Asset)]
+    valid = [field.name for field in dataclasses.fields(Asset) if field.name != "beside"]
     for key in values:
         if key not in valid:
             raise ValueError(f"{where}: {unknown('key', key, valid)}")
@@ -124,7 +128,9 @@ def _default_path(given: Mapping[str, Any]) -> str:
     if "url" not in given:
         return f"{given['repo']}/{given['file']}"
     url = urlsplit(given["url"])
-    return f"{url.hostname or 'files'}/{PurePosixPath(unquote(url.path)).name}"
+    if not url.netloc:
+        return f"files/{PurePosixPath(unquote(url.path)).name}"
+    return f"{url.netloc}{unquote(url.path)}"
 
 
 def asset_url(asset: Asset, endpoint: str | None = None) -> str:
@@ -163,12 +169,14 @@ def assets_of(config: Mapping[str, Any]) -> dict[Path, Asset]:
         ValueError: see :func:`asset_of`; or two entries want different files at one place.
     """
     folder, found = weights_folder(config), dict[Path, Asset]()
-    for where, weights, values in _named(config):
-        outside = not Path(weights).is_relative_to(folder) or ".." in Path(weights).parts
-        if outside or not can_be_fetched(values):
+    for where, weights, values, besides in _named(config):
+        below = _below(weights, folder)
+        if below is None or not can_be_fetched(values):
             continue
-        below = Path(weights).relative_to(folder).as_posix()
         asset = dataclasses.replace(asset_of(values, where), path=below)
+        near = PurePosixPath(below).parent
+        beside = (asset_of({**other, "path": str(near / CONFIG)}, where) for other in besides)
+        asset = dataclasses.replace(asset, beside=tuple(beside))
         other = found.setdefault(Path(weights), asset)
         if asset_url(other) != asset_url(asset):
             raise ValueError(
@@ -180,16 +188,31 @@ def assets_of(config: Mapping[str, Any]) -> dict[Path, Asset]:
     return found
 
 
-def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Where in the config, path of a weights file, and what says where it can be had."""
+def _below(weights: str, folder: Path) -> str | None:
+    """The path below the weights folder, or None where it is not below it."""
+    path = Path(weights)
+    inside = path.is_relative_to(folder) and ".." not in path.parts
+    return path.relative_to(folder).as_posix() if inside else None
+
+
+Named = tuple[str, str, Mapping[str, Any], list[Mapping[str, Any]]]
+
+
+def _named(config: Mapping[str, Any]) -> Iterator[Named]:
+    """Where in the config, path of a weights file, what says where it can be had, what goes along.
+
+    The ``config`` of an autoencoder's files is no weights: it is read beside the main file.
+    """
     for entry in config.get("autoencoders", ()):
         files, weights = entry.get("files") or {}, entry.get("weights")
         if isinstance(weights, str) and files:
             role = "autoencoder" if "autoencoder" in files else next(iter(files))
-            files, weights = {role: files[role]}, {role: weights}
+            weights = {role: weights}
+        beside = [files["config"]] if files and "config" in files else []
         for role, path in (weights or {}).items() if files else ():
             if role in files:
-                yield f"autoencoders.{entry['name']}.files.{role}", path, files[role] or {}
+                where = f"autoencoders.{entry['name']}.files.{role}"
+                yield where, path, files[role] or {}, beside if role == MAIN else []
     entries = {f"networks.{role}": player for role, player in config.get("networks", {}).items()}
     for reference in gfid_references(config):
         entries[f"gfid.references.{reference['name']}"] = reference
@@ -199,4 +222,4 @@ def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, A
             entries[f"control.{name}.backbone.latents"] = backbone["latents"]
     for where, entry in entries.items():
         if isinstance(entry.get("source"), Mapping) and isinstance(entry.get("weights"), str):
-            yield f"{where}.source", entry["weights"], entry["source"]
+            yield f"{where}.source", entry["weights"], entry["source"], []

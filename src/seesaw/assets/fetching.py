@@ -7,6 +7,7 @@ again, overwritten or removed: it is checked. Torch-free.
 """
 
 import datetime
+import errno
 import functools
 import json
 import logging
@@ -46,6 +47,27 @@ def is_offline(config: Mapping[str, Any] | None = None) -> bool:
     """Whether ``SEESAW_OFFLINE``, ``HF_HUB_OFFLINE`` or the config forbids to fetch."""
     said = any(os.environ.get(name, "").strip().lower() in TRUE for name in OFFLINE)
     return said or bool((config or {}).get("assets", {}).get("offline", False))
+
+
+def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of :func:`fetch` that a config sets; the environment's stay where it sets none."""
+    block = config.get("assets", {})
+    given = {key: block[key] for key in ("mirror", "endpoint") if key in block}
+    return {**given, "offline": is_offline(config)}
+
+
+def can_come(assets: Mapping[Path, Asset], config: Mapping[str, Any]) -> dict[Path, Asset]:
+    """Those that a run may fetch: all of them; offline, what a folder (a mirror's) holds."""
+    options = options_of(config)
+    if not options["offline"]:
+        return dict(assets)
+    mirror = options.get("mirror") or os.environ.get(MIRROR)
+    found = {}
+    for path, asset in assets.items():
+        local = [_local(place) for place in _places(asset, mirror, asset_url(asset))]
+        if any(place is not None and place.is_file() for place in local):
+            found[path] = asset
+    return found
 
 
 def hub_token() -> str | None:
@@ -93,7 +115,7 @@ def fetch(
     folder; one of them fetches a file, the others wait for it.
 
     Args:
-        asset: what to fetch.
+        asset: what to fetch; what is read ``beside`` it comes first.
         folder: of weights; the file will lie at ``folder / asset.path``.
         lock: the lock file; default, ``assets.lock.json`` in ``folder``.
         mirror: a folder or ``file:`` or ``https:`` address below which files lie as in ``folder``,
@@ -119,19 +141,30 @@ def fetch(
     offline = is_offline() if offline is None else offline
     mirror = os.environ.get(MIRROR) if mirror is None else mirror
     part = target.with_name(f"{target.name}.part")
+    if target.exists():
+        check(asset, folder, lock=lock)
+        return target
+    again = {"attempts": attempts, "timeout": timeout, "seed": seed, "sleep": sleep}
+    where = {"mirror": mirror, "endpoint": endpoint, "offline": offline, "token": token}
+    for extra in asset.beside:
+        try:
+            fetch(extra, folder, lock=lock, **where, **again)
+        except FetchError as error:
+            if not extra.optional:
+                raise
+            logger.warning("going on without %s: %s", extra.path, error)
     with held(folder, asset.path):
-        if target.exists():
-            check(asset, folder, lock=lock)
-            logger.info("%s is there already", target)
+        if target.exists():  # another process was quicker
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         recorded = read_lock(lock).get(asset.path)
-        options = {"attempts": attempts, "timeout": timeout, "seed": seed, "sleep": sleep}
-        options["sure"] = bool(asset.sha256 or recorded)
-        options["size"] = asset.size or (recorded["size"] if recorded else None)
+        known = {
+            "sure": bool(asset.sha256 or recorded),
+            "size": asset.size or (recorded["size"] if recorded else None),
+        }
         for last in (False, True):
             came, source = _bring(
-                asset, part, mirror, endpoint, offline, token or hub_token(), options
+                asset, part, mirror, endpoint, offline, token or hub_token(), {**known, **again}
             )
             try:
                 _check_content(part, target)
@@ -230,11 +263,7 @@ def _bring(
     """Fill ``part`` from the mirror, else from the hub or URL; what came and from where."""
     target = part.with_name(part.name.removesuffix(".part"))
     url = asset_url(asset, endpoint)
-    places = [url]
-    if mirror:
-        names = dict.fromkeys([asset.path, f"{asset.repo}/{asset.file}" if asset.repo else ""])
-        places = [f"{str(mirror).rstrip('/')}/{name}" for name in names if name] + places
-    looked = []
+    places, looked = _places(asset, mirror, url), list[str]()
     for place in places:
         local = _local(place)
         looked.append(place)
@@ -263,6 +292,14 @@ def _bring(
         raise FetchError(f"{asset.path} is not there, and nothing is fetched offline; "
                          + where_to_put(asset, target))  # fmt: skip
     raise FetchError(f"{asset.path} is not there (looked at {', '.join(looked)})", 404)
+
+
+def _places(asset: Asset, mirror: str | Path | None, url: str) -> list[str]:
+    """Where the file may be, the mirror first."""
+    if not mirror:
+        return [url]
+    names = dict.fromkeys([asset.path, f"{asset.repo}/{asset.file}" if asset.repo else ""])
+    return [*(f"{str(mirror).rstrip('/')}/{name}" for name in names if name), url]
 
 
 def _local(place: str) -> Path | None:
@@ -390,4 +427,9 @@ def _record(
     }
     if earlier:
         entry = {**entry, **earlier, "mtime_ns": stat.st_mtime_ns}
-    write_entry(lock, asset.path, entry)
+    try:
+        write_entry(lock, asset.path, entry)
+    except OSError as error:
+        if came is not None or error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        logger.warning("the hash of %s cannot be recorded in %s (%s)", target, lock, error.strerror)
