@@ -142,7 +142,7 @@ def resolve_autoencoder(name: str, registry: Mapping[str, Mapping[str, Any]]) ->
         for role, file in files.items()
         if role in WEIGHT_ROLES and (role in wanted or not file.get("optional"))
     }
-    first = files[next(iter(places))]
+    main = files.get("autoencoder", files.get("decoder", {}))
     same = ("latent_shape", "parameters", "gflops")
     entry = {
         "name": name,
@@ -154,7 +154,7 @@ def resolve_autoencoder(name: str, registry: Mapping[str, Mapping[str, Any]]) ->
         "patch_size": given["patch_size"],
         "weights": places["autoencoder"] if list(places) == ["autoencoder"] else places,
         "files": files,
-        "source": source_of(first),
+        "source": source_of(main),
         "published": {k: v for k, v in given["published"].items() if k in ("seesaw", "ifid")},
         "confidence": f"{given['confidence']['level']}: {given['confidence']['note']}",
     }

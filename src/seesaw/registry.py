@@ -405,6 +405,8 @@ FAMILIES = Registry(
 PLANNED_FAMILIES: Mapping[str, str] = {
     "ldm-kl": "AutoencoderKL in files with the keys of the latent-diffusion code",
     "qwenimage-kl": "diffusers AutoencoderKLQwenImage on single frames",
+    "cogvideox-kl": "diffusers AutoencoderKLCogVideoX on single frames",
+    "ltx-kl": "diffusers AutoencoderKLLTXVideo on single frames",
     "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
     "uae": "RAE's parts with a frequency modulator",
     "vtp": "transformer autoencoder of VTP",
