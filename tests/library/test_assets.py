@@ -23,11 +23,14 @@ from seesaw.assets import (
     asset_url,
     assets_of,
     can_be_fetched,
+    can_come,
     check,
     fetch,
     fetch_all,
     is_offline,
+    options_of,
     read_lock,
+    settle_time,
     where_to_put,
 )
 from seesaw.seeds import generator_for
@@ -272,6 +275,75 @@ def test_the_same_bytes_again_have_their_old_time(server, tmp_path):
     target.unlink()
     get(server, tmp_path)
     assert target.stat().st_mtime == 1000
+
+
+def test_a_touched_file_gets_its_old_time_back(server, tmp_path, monkeypatch):
+    target = get(server, tmp_path, Page(CONTENT))
+    before = target.stat().st_mtime_ns
+    os.utime(target)
+    settle_time(hub_file(), tmp_path)
+    assert target.stat().st_mtime_ns == before
+    target.write_bytes(CONTENT + b"!")
+    os.utime(target, (5, 5))
+    settle_time(hub_file(), tmp_path)
+    assert target.stat().st_mtime == 5
+    settle_time(hub_file(path="nothing"), tmp_path)
+
+
+def test_a_link_to_nothing_is_not_replaced(server, tmp_path):
+    target = tmp_path / PATH
+    target.parent.mkdir(parents=True)
+    target.symlink_to(tmp_path / "unmounted")
+    with pytest.raises(FetchError, match="is a link to .*unmounted, where nothing is"):
+        get(server, tmp_path, Page(CONTENT))
+    assert target.is_symlink()
+
+
+def test_what_is_read_beside_a_file_comes_first_and_may_be_missing(server, tmp_path):
+    config = {"repo": REPO, "file": "sub/config.json", "optional": True}
+    entry = {
+        "name": "vae",
+        "weights": str(tmp_path / PATH),
+        "files": {"autoencoder": {"repo": REPO, "file": FILE}, "config": config},
+    }
+    (asset,) = assets_of({"assets": {"folder": str(tmp_path)}, "autoencoders": [entry]}).values()
+    assert [extra.path for extra in asset.beside] == [f"{REPO}/sub/config.json"]
+    get(server, tmp_path, Page(CONTENT), asset=asset)  # the server has no config.json
+    (tmp_path / PATH).unlink()
+    server.pages[f"/{REPO}/resolve/main/sub/config.json"] = Page(b"{}")
+    get(server, tmp_path, asset=asset)
+    assert (tmp_path / REPO / "sub/config.json").read_bytes() == b"{}"
+    needed = dataclasses.replace(asset.beside[0], path="else.json", file="gone", optional=False)
+    with pytest.raises(FetchError, match="there is no"):
+        get(server, tmp_path / "b", asset=dataclasses.replace(asset, beside=(needed,)))
+    assert not (tmp_path / "b" / PATH).exists()
+
+
+def test_what_a_run_may_fetch(tmp_path, monkeypatch):
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    config = {**CONFIG, "assets": {"folder": "w", "offline": True, "mirror": str(tmp_path)}}
+    (tmp_path / REPO).mkdir(parents=True)
+    (tmp_path / REPO / "b").touch()
+    found = assets_of(config)
+    assert set(can_come(found, config)) == {Path("w/b.pt")}
+    assert can_come(found, CONFIG) == found
+    assert options_of(config) == {"offline": True, "mirror": str(tmp_path)}
+    assert options_of({}) == {"offline": False}
+
+
+def test_a_folder_that_cannot_be_written_is_checked_all_the_same(server, tmp_path, monkeypatch):
+    target = tmp_path / PATH
+    target.parent.mkdir(parents=True)
+    target.write_bytes(CONTENT)
+
+    def refuse(*words):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("seesaw.assets.fetching.write_entry", refuse)
+    assert check(hub_file(sha256=SHA), tmp_path) == SHA
+    with pytest.raises(FetchError, match="the registry says"):
+        check(hub_file(sha256="0" * 64), tmp_path)
 
 
 def test_a_url_and_a_folder(server, tmp_path):
@@ -628,6 +700,13 @@ def test_retry_after_is_kept_to(server, tmp_path, header, low, high):
     get(server, tmp_path, page, sleep=waits)
     assert len(waits) == 1
     assert low <= waits[0] <= high
+
+
+def test_the_limit_of_the_hub_is_kept_to(server, tmp_path):
+    page = Page(CONTENT, [429, None], headers={"RateLimit": '"resolvers";r=0;t=42'})
+    waits = Waits()
+    get(server, tmp_path, page, sleep=waits)
+    assert 42 <= waits[0] <= 43
 
 
 def test_pauses_grow_are_capped_and_differ_from_file_to_file(server, tmp_path):

@@ -17,7 +17,23 @@ def check_assets(paths):
             except ValueError as error:
                 wrong.append(str(error))
     if wrong:
-        raise WorkflowError("Weights are not what they were. No job was started.\n" + "\n".join(wrong))
+        raise WorkflowError(
+            "Weights are not what they were. No job was started.\n" + "\n".join(wrong)
+        )
+
+
+def settle_times():
+    """Undo that Snakemake touches what was fetched: its time is that of its first fetch."""
+    for asset in TO_FETCH.values():
+        settle_time(asset, WEIGHTS)
+
+
+onsuccess:
+    settle_times()
+
+
+onerror:
+    settle_times()
 
 
 def get_asset(wildcards):
@@ -32,11 +48,11 @@ rule fetch_asset:
         file=update(f"{WEIGHTS}/{{asset}}"),
     log:
         "<results>/logs/fetch_asset/{asset}.log",
-    conda:
-        "../../envs/tables.yaml"
     wildcard_constraints:
         asset=any_of(asset.path for asset in TO_FETCH.values()),
     localrule: True  # on a cluster: where Snakemake runs, since compute nodes seldom have a network
+    conda:
+        "../../envs/tables.yaml"
     resources:
         download=1,
     params:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from seesaw.assets import assets_of, can_come, check, options_of, weights_folder
+from seesaw.assets import assets_of, can_come, check, options_of, settle_time, weights_folder
 from seesaw.catalogue import read_registry
 from seesaw.config import (
     check_config,
@@ -47,7 +47,7 @@ ROOT = Path(workflow.basedir)
 
 try:
     config["autoencoders"] = resolve_autoencoders(
-        config.get("autoencoders", []), read_registry(ROOT)
+        config.get("autoencoders", []), read_registry(ROOT), weights_folder(config)
     )
     check_config(config, load_yaml(ROOT / "workflow/schemas/config.schema.yaml"))
     ASSETS = assets_of(config)

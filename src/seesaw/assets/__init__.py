@@ -16,6 +16,7 @@ from seesaw.assets.fetching import (
     hub_token,
     is_offline,
     options_of,
+    settle_time,
     where_to_put,
 )
 from seesaw.assets.lock import LOCK_NAME, read_lock
@@ -37,6 +38,7 @@ __all__ = [
     "is_offline",
     "options_of",
     "read_lock",
+    "settle_time",
     "weights_folder",
     "where_to_put",
 ]

@@ -173,10 +173,10 @@ def assets_of(config: Mapping[str, Any]) -> dict[Path, Asset]:
         below = _below(weights, folder)
         if below is None or not can_be_fetched(values):
             continue
-        asset = dataclasses.replace(asset_of(values, where), path=below)
+        asset = asset_of({**values, "path": below}, where)
         near = PurePosixPath(below).parent
-        beside = (asset_of({**other, "path": str(near / CONFIG)}, where) for other in besides)
-        asset = dataclasses.replace(asset, beside=tuple(beside))
+        extras = (asset_of({**extra, "path": str(near / CONFIG)}, where) for extra in besides)
+        asset = dataclasses.replace(asset, beside=tuple(extras))
         other = found.setdefault(Path(weights), asset)
         if asset_url(other) != asset_url(asset):
             raise ValueError(

@@ -144,6 +144,11 @@ def fetch(
     if target.exists():
         check(asset, folder, lock=lock)
         return target
+    if target.is_symlink():
+        raise FetchError(
+            f"{target} is a link to {os.readlink(target)}, where nothing is; bring that back, or "
+            "remove the link to have the file fetched"
+        )
     again = {"attempts": attempts, "timeout": timeout, "seed": seed, "sleep": sleep}
     where = {"mirror": mirror, "endpoint": endpoint, "offline": offline, "token": token}
     for extra in asset.beside:
@@ -249,6 +254,18 @@ def check(asset: Asset, folder: str | Path, *, lock: str | Path | None = None) -
     source = recorded["url"] if recorded else None
     _record(asset, target, lock, sha256, source, None, recorded)
     return sha256
+
+
+def settle_time(asset: Asset, folder: str | Path, *, lock: str | Path | None = None) -> None:
+    """Give a file that was just fetched its recorded time back, if others have touched it.
+
+    Snakemake touches every output. With its old time a file that was removed and fetched again
+    reruns nothing, and :func:`check` need not read it.
+    """
+    target = Path(folder) / asset.path
+    entry = read_lock(Path(folder) / LOCK_NAME if lock is None else Path(lock)).get(asset.path)
+    if entry and target.exists() and target.stat().st_size == entry["size"]:
+        os.utime(target, ns=(entry["mtime_ns"], entry["mtime_ns"]))
 
 
 def _bring(

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -254,7 +255,7 @@ def _receive(
     import urllib3
 
     if answer.status_code in BUSY:
-        after = _retry_after(answer.headers.get("Retry-After"))
+        after = _retry_after(answer.headers)
         raise _Again(f"the server answers {answer.status_code} {answer.reason}", after)
     if answer.status_code == 416:  # the part is as long as the file, or longer
         if _total(answer.headers.get("Content-Range")) == have and have == (size or have):
@@ -446,12 +447,14 @@ def _check_space(folder: Path, what: str, wanted: int | None) -> None:
         )
 
 
-def _retry_after(words: str | None) -> float | None:
-    """Seconds that a server asks to wait: a number, or a date."""
-    if not words:
-        return None
-    if words.strip().isdigit():
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait: a number, a date, or the hub's ``RateLimit: ...;t=N``."""
+    words = headers.get("Retry-After", "").strip()
+    reset = re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
+    if words.isdigit():
         return float(words)
+    if not words:
+        return float(reset[1]) if reset else None
     try:
         return max(0.0, email.utils.parsedate_to_datetime(words).timestamp() - time.time())
     except ValueError:
