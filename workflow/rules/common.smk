@@ -56,6 +56,7 @@ except ValueError as error:
 
 # What rule fetch_asset may fetch: not what is there already, so that no file that a person has put
 # there is ever made again or removed. A job's own process must find its rule in any case.
+WEIGHTS = weights_folder(config)
 CAN_COME = can_come(ASSETS, config)
 TO_FETCH = {
     path: asset
@@ -165,6 +166,40 @@ onstart:
         # For each finished job Snakemake's limit of jobs per second leaves a timer behind that wakes
         # the scheduler once a second for ever: 40% of a core after 200 jobs. Here it has no use.
         workflow.scheduler.job_rate_limiter = None
+
+
+def check_assets(paths):
+    """Stop a run whose weights are not those of the registry or of the lock file."""
+    wrong = []
+    for path in sorted(set(paths) & set(ASSETS)):
+        if path.exists():
+            try:
+                check(ASSETS[path], WEIGHTS)
+            except ValueError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise WorkflowError(
+            "Weights are not what they were. No job was started.\n" + "\n".join(wrong)
+        )
+
+
+def settle_times():
+    """Undo that Snakemake touches what was fetched: its time is that of its first fetch."""
+    for asset in TO_FETCH.values():
+        settle_time(asset, WEIGHTS)
+
+
+onsuccess:
+    settle_times()
+
+
+onerror:
+    settle_times()
+
+
+def get_asset(wildcards):
+    """All that is known of a file to fetch."""
+    return ASSETS[WEIGHTS / wildcards.asset]
 
 
 def get_version(stage, *more):
