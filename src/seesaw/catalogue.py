@@ -4,6 +4,7 @@
 show it. Torch-free.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -260,3 +261,9 @@ def show_autoencoder(name: str, registry: Registry, *, folder: Path = Path()) ->
             for role, file in resolved["files"].items()
         },
     }
+
+
+def short_licence(licence: str) -> str:
+    """Its name without remarks; a star says that there are some."""
+    name, *remarks = re.split(r" \(|;", licence, maxsplit=1)
+    return name + ("*" if remarks else "")

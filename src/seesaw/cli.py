@@ -13,7 +13,6 @@ import csv
 import io
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,13 @@ from typing import Any
 
 import yaml
 
-from seesaw.catalogue import Row, list_autoencoders, read_registry, show_autoencoder
+from seesaw.catalogue import (
+    Row,
+    list_autoencoders,
+    read_registry,
+    short_licence,
+    show_autoencoder,
+)
 from seesaw.config import WEIGHT_ROLES, resolve_autoencoder
 from seesaw.external import absent_weights
 from seesaw.registry import unknown
@@ -92,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         "one image through it.",
     )
     check.set_defaults(run=_check)
-    check.add_argument("name", help="name of the registry")
+    check.add_argument("name", help="name of the registry, or MODULE:CLASS of your own")
     check.add_argument(
         "--weights",
         action="append",
@@ -133,12 +138,6 @@ def _cells(row: Row) -> dict[str, str]:
     return cells
 
 
-def short_licence(licence: str) -> str:
-    """Its name without remarks; a star says that there are some."""
-    name, *remarks = re.split(r" \(|;", licence, maxsplit=1)
-    return name + ("*" if remarks else "")
-
-
 def table(rows: Sequence[Mapping[str, str]]) -> str:
     """Rows as aligned text; a column whose cells are all empty is left out."""
     columns = [column for column in rows[0] if any(row[column] for row in rows)]
@@ -177,22 +176,21 @@ def _check(given: argparse.Namespace) -> str:
             raise ValueError(f"--device {given.device}: torch sees no GPU here; leave it out")
     checked = check_autoencoder(
         given.name,
-        weights,
+        weights or None,
         image=given.image,
         device=given.device,
         precision=given.precision,
     )
     if given.output:
         write_pair(given.output, checked)
-    published = registry["autoencoders"][given.name]["published"]
+    published = registry["autoencoders"].get(given.name, {}).get("published", {})
     if given.json:
         return (
             json.dumps({"name": given.name, **checked.cells(), "published": published}, indent=1)
             + "\n"
         )
-    files = weights if isinstance(weights, Mapping) else {"autoencoder": weights}
-    lines = [f"{given.name}: every key of {len(files)} file(s) is in its place"]
-    lines += [f"  {role:<12} {path}" for role, path in files.items()]
+    lines = [f"{given.name}: " + ("loaded, every key in its place" if weights else "no weights")]
+    lines += [f"  {role:<12} {path}" for role, path in weights.items()]
     lines += _numbers(checked, published)
     if given.output:
         lines.append(f"written to {given.output}: image and reconstruction")
@@ -203,7 +201,7 @@ def weights_given(name: str, words: Sequence[str], registry: Mapping[str, Any]) 
     """Role -> weights file: what was given, and for other roles the registry's places.
 
     Args:
-        name: of the registry.
+        name: of the registry; or of an architecture, or ``"module:Class"``, which have no places.
         words: ``FILE``, or ``ROLE=FILE``.
         registry: see :func:`seesaw.catalogue.read_registry`.
 
@@ -213,27 +211,15 @@ def weights_given(name: str, words: Sequence[str], registry: Mapping[str, Any]) 
     """
     entries = registry["autoencoders"]
     if name not in entries:
-        raise unknown("autoencoder", name, entries)
+        if ":" not in name and name not in registry["architectures"]:
+            raise unknown("autoencoder", name, [*entries, *registry["architectures"]])
+        return _roles_given(name, words, WEIGHT_ROLES)
     if not entries[name]["files"]:
         raise ValueError(f"{name!r} cannot be checked: {entries[name]['confidence']['note']}")
     resolved = resolve_autoencoder(name, registry)
     files = {role: f for role, f in resolved["files"].items() if role in WEIGHT_ROLES}
     needed = {role for role, file in files.items() if not file.get("optional")}
-    found: dict[str, str] = {}
-    for word in words:
-        role, equals, path = word.partition("=")
-        if not equals or "/" in role or "." in role:
-            role, path = "autoencoder", word
-        if role not in files:
-            raise ValueError(
-                f"--weights {word}: {name!r} has no file in the role {role!r}; give ROLE=FILE, the "
-                f"roles are {', '.join(files)}"
-            )
-        if role in found:
-            raise ValueError(f"--weights: the role {role!r} is given twice")
-        if not Path(path).exists():
-            raise ValueError(f"--weights {word}: {path} does not exist")
-        found[role] = path
+    found = _roles_given(name, words, list(files))
     places = {role: file["path"] for role, file in files.items() if role not in found}
     absent = absent_weights(
         f"autoencoder {name!r}",
@@ -250,6 +236,25 @@ def weights_given(name: str, words: Sequence[str], registry: Mapping[str, Any]) 
         )
     found |= {role: path for role, path in places.items() if Path(path).exists()}
     return {role: found[role] for role in files if role in found}
+
+
+def _roles_given(name: str, words: Sequence[str], roles: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        role, equals, path = word.partition("=")
+        if not equals or "/" in role or "." in role:
+            role, path = "autoencoder", word
+        if role not in roles:
+            raise ValueError(
+                f"--weights {word}: {name!r} has no file in the role {role!r}; give ROLE=FILE, the "
+                f"roles are {', '.join(roles)}"
+            )
+        if role in found:
+            raise ValueError(f"--weights: the role {role!r} is given twice")
+        if not Path(path).exists():
+            raise ValueError(f"--weights {word}: {path} does not exist")
+        found[role] = path
+    return found
 
 
 def _numbers(checked: Any, published: Mapping[str, Any]) -> list[str]:

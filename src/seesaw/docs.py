@@ -1,12 +1,15 @@
 """Reference pages made from the schema and the registries: ``python -m seesaw.docs``.
 
-Writes ``docs/config.md`` and ``docs/registry.md``; a test fails while they differ from it.
+Writes ``config.md``, ``registry.md`` and ``autoencoders.md`` in ``docs``; a test fails while they
+differ from it.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from seesaw.autoencoder_page import autoencoders_page
+from seesaw.catalogue import read_registry
 from seesaw.config import load_yaml
 from seesaw.registry import (
     BACKBONES,
@@ -80,10 +83,11 @@ def registry_page() -> str:
         title = registry.what[0].upper() + registry.what[1:]
         rows += ["", f"## {title}", "", "| name | version | code |", "|---|---|---|"]
         rows += [f"| `{n}` | {e.version} | `{e.target}` |" for n, e in registry.entries.items()]
-    rows += ["", "## Planned autoencoder families", ""]
-    rows += ["They can be planned, not run: this version has no loader for them.", ""]
-    rows += ["| name | what |", "|---|---|"]
-    rows += [f"| `{name}` | {words} |" for name, words in PLANNED_FAMILIES.items()]
+    if PLANNED_FAMILIES:
+        rows += ["", "## Planned autoencoder families", ""]
+        rows += ["They can be planned, not run: this version has no loader for them.", ""]
+        rows += ["| name | what |", "|---|---|"]
+        rows += [f"| `{name}` | {words} |" for name, words in PLANNED_FAMILIES.items()]
     return "\n".join(rows) + "\n"
 
 
@@ -122,6 +126,7 @@ def pages() -> dict[Path, str]:
     return {
         Path("docs/config.md"): config_page(load_yaml(SCHEMA)),
         Path("docs/registry.md"): registry_page(),
+        Path("docs/autoencoders.md"): autoencoders_page(read_registry(), NOTE),
     }
 
 

@@ -397,25 +397,24 @@ FAMILIES = Registry(
     "autoencoder family",
     {
         "diffusers-kl": Entry(target="seesaw.autoencoders.diffusers_kl:DiffusersKL", version="1"),
+        "ldm-kl": Entry(target="seesaw.autoencoders.ldm_kl:LdmKL", version="1"),
+        "qwenimage-kl": Entry(target="seesaw.autoencoders.one_frame:QwenImageKL", version="1"),
+        "cogvideox-kl": Entry(target="seesaw.autoencoders.one_frame:CogVideoXKL", version="1"),
+        "ltx-kl": Entry(target="seesaw.autoencoders.one_frame:LTXKL", version="1"),
+        "dmvae": Entry(target="seesaw.autoencoders.dmvae:DMVAE", version="1"),
         "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
+        "svg": Entry(target="seesaw.autoencoders.svg:SVG", version="1"),
         "tokenizer-1d": Entry(target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"),
+        "softvq": Entry(target="seesaw.autoencoders.softvq:SoftVQ", version="1"),
+        "maetok": Entry(target="seesaw.autoencoders.maetok:MAETok", version="1"),
+        "detok": Entry(target="seesaw.autoencoders.detok:DeTok", version="1"),
+        "rae-dinov2": Entry(target="seesaw.autoencoders.rae_dinov2:RAEDinov2", version="1"),
+        "uae": Entry(target="seesaw.autoencoders.uae:UAE", version="1"),
+        "vtp": Entry(target="seesaw.autoencoders.vtp:VTP", version="1"),
     },
 )
 
-PLANNED_FAMILIES: Mapping[str, str] = {
-    "ldm-kl": "AutoencoderKL in files with the keys of the latent-diffusion code",
-    "qwenimage-kl": "diffusers AutoencoderKLQwenImage on single frames",
-    "cogvideox-kl": "diffusers AutoencoderKLCogVideoX on single frames",
-    "ltx-kl": "diffusers AutoencoderKLLTXVideo on single frames",
-    "rae-dinov2": "RAE: DINOv2 with registers and a ViT-XL decoder",
-    "uae": "RAE's parts with a frequency modulator",
-    "vtp": "transformer autoencoder of VTP",
-    "svg": "DINOv3 with a residual ViT and a convolutional decoder",
-    "softvq": "SoftVQ-VAE, 64 tokens",
-    "maetok": "MAETok, 128 tokens",
-    "detok": "l-DeTok",
-    "dmvae": "DM-VAE: DINOv2-L with a convolutional decoder",
-}
+PLANNED_FAMILIES: Mapping[str, str] = {}
 """Families of published autoencoders that can be planned but not run: they have no loader yet."""
 
 OBJECTIVES = Registry(

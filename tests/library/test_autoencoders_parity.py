@@ -100,6 +100,10 @@ def test_latents_and_images_are_the_authors(official):
         assert autoencoder.stochastic
         check(name, "logvar", log_variance.expand_as(latents))
     check(name, "image", in_official_range(name, autoencoder.decode(latents)))
+    if "latent_batch2" in layout(name)["arrays"]:
+        autoencoder.residual_statistics = "batch"
+        check(name, "latent_batch2", autoencoder.encode(pixels))
+        autoencoder.residual_statistics = "image"
 
 
 @torch.inference_mode()

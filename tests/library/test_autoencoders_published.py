@@ -5,29 +5,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from seesaw.autoencoders.diffusers_kl import DiffusersKL
-from seesaw.config import check_config, load_yaml, resolve_autoencoders
-from seesaw.costs import autoencoder_flops, sit_shape, transformer_flops
+from seesaw.autoencoders.base import OPTIONS, build_autoencoder
+from seesaw.catalogue import read_registry
+from seesaw.config import check_config, load_yaml, resolve_autoencoder
+from seesaw.costs import autoencoder_flops, kl_flops, sit_shape, transformer_flops
 from seesaw.registry import FAMILIES, PLANNED_FAMILIES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
-REGISTRY = load_yaml(ROOT / "config/autoencoders.yaml")
-POOL = {
-    entry["name"]: entry
-    for entry in resolve_autoencoders(
-        [name for name in REGISTRY if not name.startswith(".") and name != "architectures"],
-        REGISTRY,
-    )
-}
+REGISTRY = read_registry()
+ENTRIES, ARCHITECTURES = REGISTRY["autoencoders"], REGISTRY["architectures"]
 WITHOUT_WEIGHTS = ["e2e-vae"]
-KNOWN = [name for name in POOL if name not in WITHOUT_WEIGHTS]
-KL = [name for name in KNOWN if POOL[name]["family"] in ("diffusers-kl", "ldm-kl")]
+KNOWN = [name for name in ENTRIES if name not in WITHOUT_WEIGHTS]
+POOL = {name: resolve_autoencoder(name, REGISTRY) for name in KNOWN}
+NOT_MEASURED = {"eq-vae-ema", "detok-bb", "uae-v2", "sd-vae-ft-mse", "fluxae"}
+LOADABLE = [name for name, entry in ARCHITECTURES.items() if entry["family"] in FAMILIES]
 PATCHES = 2 * 256 * 768  # operations of cutting an image into 16 x 16 patches, per channel
 
 
 def rows_of(paper):
-    named = [entry["published"].get(paper) for entry in POOL.values()]
+    named = [entry["published"].get(paper) for entry in ENTRIES.values()]
     return [name for name in named if name]
 
 
@@ -35,13 +32,14 @@ def test_every_row_of_the_papers_has_its_entry():
     assert len(rows_of("seesaw")) == len(set(rows_of("seesaw"))) == 33
     assert len(set(rows_of("ifid"))) == 14
     assert {name for name in rows_of("ifid") if rows_of("ifid").count(name) > 1} == {"EQ-VAE"}
+    assert len(rows_of("diffusability")) == 3
+    assert len(ENTRIES) == 47 + 1  # and the SD-VAE as its authors publish it
 
 
-def test_the_papers_config_lists_what_has_weights():
+def test_the_papers_config_lists_what_they_measured():
     config = load_yaml(ROOT / "config/config.yaml")
-    left_out = {*WITHOUT_WEIGHTS, "eq-vae-ema", "sd-vae-ft-mse"}
-    assert set(config["autoencoders"]) == set(POOL) - left_out
-    assert "no public weights found" in POOL["e2e-vae"]["confidence"]
+    assert set(config["autoencoders"]) == set(POOL) - NOT_MEASURED
+    assert "no public weights found" in ENTRIES["e2e-vae"]["confidence"]["note"]
 
 
 def test_the_whole_list_fits_the_schema():
@@ -53,22 +51,24 @@ def test_the_whole_list_fits_the_schema():
 def test_an_entry_is_whole(name):
     entry = POOL[name]
     assert set(entry) >= {"group", "family", "training", "latent_shape", "patch_size", "weights"}
-    assert set(entry) >= {"parameters", "source", "published", "confidence"}
-    assert entry["weights"].startswith(f"weights/{name}/")
+    assert set(entry) >= {"parameters", "source", "published", "confidence", "files"}
     assert entry["source"].startswith("https://huggingface.co/")
     assert (entry["family"] in FAMILIES) != (entry["family"] in PLANNED_FAMILIES)
     assert all(flops > 1e10 for flops in autoencoder_flops(entry))
     tokens, channels = sit_shape(entry)
-    assert tokens == {"softvq-l-64": 64, "maetok-b-128": 128}.get(name, 256)
+    other = {"softvq-l-64": 64, "maetok-b-128": 128, "ltx-video-ae": 64}
+    assert tokens == other.get(name, 256)
     assert tokens * channels == torch.Size(entry["latent_shape"]).numel()
 
 
-@pytest.mark.parametrize("name", KL)
-def test_sizes_of_the_kl_families(name):
-    entry = POOL[name]
+@pytest.mark.parametrize("name", LOADABLE)
+def test_sizes_of_the_architectures(name):
+    entry = ARCHITECTURES[name]
+    config = {key: value for key, value in entry["config"].items() if key not in OPTIONS}
     with torch.device("meta"):
-        model = DiffusersKL(**entry["config"])
+        model = build_autoencoder(entry["family"], config)
     assert list(model.latent_shape) == entry["latent_shape"]
+    assert model.resolution == 256
     assert sum(p.numel() for p in model.parameters()) == entry["parameters"]
 
 
@@ -76,9 +76,9 @@ TRANSFORMERS = {  # width, depth, tokens of the encoder, tokens of the decoder
     "vtp_s": (384, 12, 257, 256),
     "vtp_b": (768, 12, 257, 256),
     "vtp_l": (1024, 24, 257, 256),
-    "detok-bb-decoder_ft": (768, 12, 256, 256),
-    "softvq-l-64": (1024, 24, 257 + 64, 257 + 64),
-    "maetok-b-128": (768, 12, 257 + 128, 256 + 128),
+    "detok_bb": (768, 12, 256, 256),
+    "softvq_l64": (1024, 24, 257 + 64, 257 + 64),
+    "maetok_b128": (768, 12, 257 + 128, 256 + 128),
 }
 
 
@@ -90,4 +90,21 @@ def test_operations_of_transformers(name):
         transformer_flops(tokens=tokens, width=width, depth=depth) + PATCHES * width
         for tokens in lengths
     ]
-    assert autoencoder_flops(POOL[name]) == pytest.approx(counted, rel=0.03)
+    assert autoencoder_flops(ARCHITECTURES[name]) == pytest.approx(counted, rel=0.03)
+
+
+def test_operations_of_video_autoencoders():
+    """One frame through three-dimensional convolutions: three times a plain one's, or less."""
+    given = {name: autoencoder_flops(ARCHITECTURES[name]) for name in ("cogvideox", "ltx")}
+    plain = kl_flops(
+        resolution=256,
+        widths=(128, 256, 256, 512),
+        layers=3,
+        latent_channels=16,
+        middle_attention=False,
+        quant_conv=False,
+        post_quant_conv=False,
+    )
+    for ours, theirs in zip(given["cogvideox"], plain, strict=True):
+        assert 2 < ours / theirs <= 3.2
+    assert all(1e11 <= flops < 1.2e11 for flops in given["ltx"])

@@ -12,8 +12,10 @@ from seesaw.external import (
     absent_loader,
     absent_weights,
     stop_words,
+    with_weights,
 )
 from seesaw.plan import absent_lines, cost_table, plan_text
+from seesaw.registry import PLANNED_FAMILIES
 
 JOBS = [
     Job("pack_images", {"split": "val"}, 0, 4000, 600),
@@ -75,11 +77,18 @@ def test_hours_of_a_job_on_two_gpus(table):
     assert one["longest_hours"] == 2 * two["longest_hours"]
 
 
-def test_absent_things(tmp_path):
+@pytest.fixture
+def someday(monkeypatch):
+    """A family that can be planned and not run."""
+    monkeypatch.setitem(PLANNED_FAMILIES, "someday", "a family to come")
+    return "someday"
+
+
+def test_absent_things(tmp_path, someday):
     here = tmp_path / "here.pt"
     here.touch()
-    assert absent_weights("x", {"weights": str(here)}) is None
-    assert absent_weights("x", {}) is None
+    assert absent_weights("x", {"weights": str(here)}) == []
+    assert absent_weights("x", {}) == []
     assert absent_images("val", {"source": "mini"}) is None
     assert absent_images("val", {"path": str(tmp_path)}) is None
     assert absent_loader({"name": "a", "family": "diffusers-kl"}) is None
@@ -87,21 +96,52 @@ def test_absent_things(tmp_path):
 
     gone = {"weights": "gone.pt", "source": "https://there", "confidence": "a guess"}
     things = [
-        absent_weights("autoencoder 'b'", gone),
-        absent_weights("network 'c'", {"weights": "gone.pt"}),
+        *absent_weights("autoencoder 'b'", gone),
+        *absent_weights("network 'c'", {"weights": "gone.pt"}),
         absent_images("val", {"path": str(tmp_path / "gone")}),
-        absent_loader({"name": "a", "family": "vtp"}),
+        absent_loader({"name": "a", "family": someday}),
     ]
     words = stop_words([*things, things[0]])
     assert "(4)" in words.splitlines()[0]
     assert "for autoencoder 'b'; get it from https://there (a guess)" in words
     assert f"{tmp_path / 'gone'}\n      this folder of the split 'val' does not exist" in words
-    assert "no loader for family 'vtp' in this version" in words
+    assert "no loader for family 'someday' in this version (a family to come)" in words
     assert words.index("gone\n") < words.index("gone.pt") < words.index("no loader")
 
 
-def test_the_plan_says_what_is_absent():
-    entry = {"name": "far", "family": "vtp", "weights": "far.pt"}
+def test_absent_files_by_role(tmp_path):
+    here = tmp_path / "here.pt"
+    here.touch()
+    files = {
+        "encoder": {"path": str(here), "repo": "a/b", "file": "here.pt"},
+        "decoder": {"path": "x/gone.pt", "repo": "a/b", "file": "gone.pt", "revision": "1f"},
+        "stats": {"path": "y/gone.pt", "url": "https://c/gone.pt", "gated": "https://c/licence"},
+    }
+    weights = {role: file["path"] for role, file in files.items()}
+    entry = {"weights": weights, "files": files, "source": "nowhere", "confidence": "guess: so"}
+    decoder, stats = absent_weights("autoencoder 'b'", entry)
+    assert decoder.what == "x/gone.pt"
+    assert decoder.words == (
+        "for autoencoder 'b'; get it from https://huggingface.co/a/b/blob/1f/gone.pt (guess: so)"
+    )
+    assert "https://c/gone.pt, once the licence at https://c/licence is accepted" in stats.words
+
+
+def test_weights_by_role_for_a_stage():
+    model = {"family": "rae-dinov2", "config": {}, "roles": ["encoder", "decoder"]}
+    together = with_weights(model, ["e.pt", "d.pt"])
+    assert together["weights"] == {"encoder": "e.pt", "decoder": "d.pt"}
+    assert set(together) == {"family", "config", "weights"}
+    assert with_weights(model, [])["weights"] is None
+    one = {"family": "diffusers-kl", "config": {}}
+    assert with_weights(one, "x.pt")["weights"] == "x.pt"
+    assert with_weights(one, [])["weights"] is None
+    with pytest.raises(ValueError, match="argument"):
+        with_weights(model, ["e.pt"])
+
+
+def test_the_plan_says_what_is_absent(someday):
+    entry = {"name": "far", "family": someday, "weights": "far.pt"}
     config = {**CONFIG, "autoencoders": [*CONFIG["autoencoders"], entry]}
     job = Job("reconstruct_images", {"autoencoder": "far"})
     assert absent_lines(Study(config, [job]))[1:] == [

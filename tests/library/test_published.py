@@ -121,7 +121,8 @@ class TestFiles:
 
 class TestIdentity:
     def test_agrees_with_the_registry(self):
-        registry = yaml.safe_load((FOLDER.parents[1] / "config/autoencoders.yaml").read_text())
+        sheet = yaml.safe_load((FOLDER.parents[1] / "config/autoencoders.yaml").read_text())
+        registry = sheet["autoencoders"]
         for name, row in autoencoders().iterrows():
             entry = registry[name]
             assert row["group"] == entry["group"]
@@ -129,7 +130,7 @@ class TestIdentity:
             assert row["duplicate_of"] == entry.get("duplicate_of", "")
             assert row["seesaw_table5"] == entry["published"].get("seesaw", "")
             assert row["ifid_benchmark"] == entry["published"].get("ifid", "")
-        named = {name for name, entry in registry.items() if entry.get("published")}
+        named = {n for n, e in registry.items() if {"seesaw", "ifid"} & set(e["published"])}
         assert named - set(autoencoders().index) == {"eq-vae-ema"}
 
     def test_counts(self):

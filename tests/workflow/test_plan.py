@@ -58,10 +58,11 @@ def test_a_run_stops_before_its_first_job_and_says_what_to_do(clone):
     printed = snakemake("--resources", "gpu=4", cwd=clone, code=1)
     words = printed[printed.index("Things that this run needs are not there") :]
     assert "data/imagenet/train\n      this folder of the split 'train' does not exist" in words
-    assert "weights/e2e-flux-vae/diffusion_pytorch_model.safetensors" in words
-    assert "get it from https://huggingface.co/REPA-E/e2e-flux-vae" in words
+    assert "weights/REPA-E/e2e-flux-vae/diffusion_pytorch_model.safetensors" in words
+    assert "get it from https://huggingface.co/REPA-E/e2e-flux-vae/blob/main/diffusion" in words
+    assert "weights/nyu-visionx/RAE-collections/decoders/" in words
+    assert "once the licence at https://huggingface.co/black-forest-labs/FLUX.1-dev is" in words
     assert "get it from https://download.pytorch.org/models/alexnet-owt-7be5be79.pth" in words
-    assert "vtp_s\n      no loader for family 'vtp' in this version" in words
     assert not (clone / "results").exists()
 
 
@@ -70,7 +71,7 @@ def test_a_run_names_what_its_own_jobs_need_and_no_more(clone):
     printed = snakemake(target, cwd=clone, code=1)
     assert "are not there (2)." in printed
     assert "data/imagenet/val" in printed
-    assert "weights/eq-vae/" in printed
+    assert "weights/zelaki/eq-vae/" in printed
     assert "imagenet/train" not in printed
     assert "flux" not in printed
 

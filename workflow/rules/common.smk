@@ -297,6 +297,14 @@ def get_model(wildcards):
     return model
 
 
+def get_controlled_model(wildcards):
+    """The same for control: a published backbone normalises raw latents itself."""
+    model = get_model(wildcards)
+    if CONTROLLED[wildcards.autoencoder] and model["config"].get("latents") == "normalized":
+        model["config"] = {**model["config"], "latents": "raw"}
+    return model
+
+
 def get_training(wildcards):
     return AUTOENCODERS[wildcards.autoencoder].get("train", {})
 

@@ -21,7 +21,7 @@ rule train_control:
         runtime=2880,
     params:
         version=get_control_version("control"),
-        model=get_model,
+        model=get_controlled_model,
         backbone=get_backbone_options,
         posterior=config["reconstruct"]["posterior"],
         recipe=CONTROL.get("train"),
@@ -56,7 +56,7 @@ rule sample_control:
         runtime=4320,
     params:
         version=get_control_version("control-samples"),
-        model=get_model,
+        model=get_controlled_model,
         backbone=get_backbone_options,
         chosen=CONTROL_IMAGES,
         shard_size=config["data"]["shard_size"],

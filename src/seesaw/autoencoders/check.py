@@ -57,7 +57,7 @@ class Checked:
         normalized: summary of the latents after the published statistics, which make them 0 and 1
             on average over images; None where none are at hand.
         parameters: learned numbers.
-        encode_seconds: of one image, the second time.
+        encode_seconds: of one image.
         decode_seconds: the same.
         peak_bytes: largest memory of the process (CPU) or of its tensors (GPU) so far.
         image: uint8 (R, R, 3), the image.
@@ -112,7 +112,7 @@ def check_autoencoder(
     autoencoder = load_autoencoder(
         name, weights, config, device=device, dtype=PRECISIONS[precision]
     )
-    pixels = resize_center_crop(read_rgb(image or photograph()), autoencoder.resolution)
+    pixels = _centre(image or photograph(), autoencoder.resolution)
     images = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(device)
     with torch.inference_mode():
         latents, encode_seconds = _timed(lambda: encode_uint8(autoencoder, images), device)
@@ -155,10 +155,17 @@ def write_pair(path: str | Path, checked: Checked) -> None:
         Image.fromarray(pair).save(temporary, format="PNG")
 
 
+def _centre(path: str | Path, resolution: int) -> np.ndarray:
+    try:
+        return resize_center_crop(read_rgb(path), resolution)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
 def _timed(run: Callable[[], Tensor], device: str) -> tuple[Tensor, float]:
-    """Result and seconds of the second of two runs."""
-    run()
+    """Result and seconds of one run; on a GPU of the second, the first has much to set up."""
     if device != "cpu":
+        run()
         torch.cuda.synchronize()
     start = time.perf_counter()
     result = run()

@@ -1,6 +1,7 @@
 """Variational autoencoders of the latent diffusion kind: ``diffusers.AutoencoderKL``."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seesaw.autoencoders.base import Autoencoder
+from seesaw.autoencoders.hub_config import agreed_normalization
 from seesaw.autoencoders.weights import MAIN
 
 OLD_ATTENTION = {
@@ -47,6 +49,7 @@ class DiffusersKL(Autoencoder):
     spatial = True
     stochastic = True
     resizable = True
+    on_meta = True
 
     def __init__(
         self,
@@ -89,6 +92,16 @@ class DiffusersKL(Autoencoder):
     def convert_weights(self, role: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the attention keys of files written before diffusers 0.14."""
         return {_modern_key(key): _modern_value(key, value) for key, value in state.items()}
+
+    def read_hub_config(self, config: Mapping[str, Any], path: Path) -> None:
+        """Compare with the ``config.json`` beside the weights, and take statistics from it."""
+        self.normalization = agreed_normalization(
+            config,
+            path,
+            model=self.model,
+            channels=self.latent_shape[0],
+            ours=self.normalization,
+        )
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each ``(N, *latent_shape)`` (the latter clamped to [-30, 20])."""

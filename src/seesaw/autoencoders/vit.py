@@ -45,6 +45,48 @@ class Block(nn.Module):
         return tokens + self.fc2(F.gelu(self.fc1(self.norm2(tokens))))
 
 
+class RotaryAttention(nn.Module):
+    """Self-attention under timm's names (``qkv``, ``proj``) whose queries and keys can be rotated.
+
+    Args:
+        dim: channels of a token.
+        heads: attention heads; must divide ``dim``.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{heads} heads do not divide width {dim}; choose another")
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Tokens ``(N, T, dim)`` to tokens of the same shape; ``rotation``: see :func:`rotate`."""
+        n, length, dim = tokens.shape
+        qkv = self.qkv(tokens).view(n, length, 3, self.heads, dim // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, length, dim)
+        return self.proj(mixed)
+
+
+def rotate(vectors: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary position embedding of neighbouring channel pairs (2k, 2k + 1).
+
+    Channel pairs (a, b) become (a cos - b sin, b cos + a sin), each with the angle of its own
+    channel. The arithmetic is that of the wider dtype, so float32 tables serve bfloat16 vectors.
+
+    Args:
+        vectors: ``(N, heads, T, D)``, D even.
+        rotation: cosines and sines, each ``(T, D)`` or ``(heads, T, D)``.
+    """
+    cos, sin = rotation
+    partners = torch.stack((-vectors[..., 1::2], vectors[..., 0::2]), -1).flatten(-2)
+    return (vectors * cos + partners * sin).to(vectors.dtype)
+
+
 def patchify(images: Tensor, patch: int) -> Tensor:
     """Images ``(N, C, H, H)`` to patches in raster order, ``(N, (H / patch)^2, C patch^2)``."""
     return F.pixel_unshuffle(images, patch).flatten(2).transpose(1, 2)
@@ -55,6 +97,11 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
     n, length, channels = patches.shape
     grid = round(length**0.5)
     return F.pixel_shuffle(patches.transpose(1, 2).reshape(n, channels, grid, grid), patch)
+
+
+def colours_first(patches: Tensor) -> Tensor:
+    """Patches of (row, column, colour) values, ``(N, T, 3 p^2)``, in :func:`unpatchify`'s order."""
+    return patches.unflatten(-1, (-1, 3)).transpose(-1, -2).flatten(-2)
 
 
 def positions(length: int, dim: int) -> nn.Parameter:

@@ -84,7 +84,7 @@ def load_weights(module: nn.Module, weights: Weights, *, ema: bool | None = None
         ema = getattr(module, "ema", False)
     loaded = []
     for role, path in files.items():
-        state = _read_role(path, layouts[role], ema)
+        state = _read_role(path, layouts[role], ema, numbers=role == STATISTICS)
         if role == STATISTICS:
             module.normalization = module.statistics(state)
             continue
@@ -178,13 +178,13 @@ def read_content(path: Path, *, mapped: bool = False) -> Any:
     )
 
 
-def _read_role(path: Path, layout: Layout, ema: bool) -> dict[str, Tensor]:
+def _read_role(path: Path, layout: Layout, ema: bool, numbers: bool = False) -> dict[str, Tensor]:
     entry = layout.ema_entry if ema and layout.ema_entry else layout.entry
     content = read_content(path, mapped=True)
     if not isinstance(content, Mapping) or _is_state(content) or entry is None:
         state = _unwrap(content, path)
     elif entry in content and isinstance(content[entry], Mapping):
-        state = _tensors(content[entry])
+        state = _tensors(content[entry], numbers)
     else:
         raise ValueError(
             f"{path} holds {', '.join(map(repr, list(content)[:NAMED])) or 'nothing'}, and no "
@@ -309,10 +309,11 @@ def _is_state(content: Mapping) -> bool:
     return bool(content) and all(isinstance(v, Tensor | np.ndarray) for v in content.values())
 
 
-def _tensors(content: Mapping) -> dict[str, Tensor]:
-    """The tensors and arrays of a state dict, as tensors."""
+def _tensors(content: Mapping, numbers: bool = False) -> dict[str, Tensor]:
+    """The tensors and arrays of a state dict, and its numbers if wanted, as tensors."""
+    kinds = Tensor | np.ndarray | np.number | float if numbers else Tensor | np.ndarray
     return {
-        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        key: value if isinstance(value, Tensor) else torch.as_tensor(value)
         for key, value in content.items()
-        if isinstance(value, Tensor | np.ndarray)
+        if isinstance(value, kinds)
     }

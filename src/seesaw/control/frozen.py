@@ -92,8 +92,14 @@ class FrozenModel:
         """Raise unless the autoencoder's latents are those that the model was trained on.
 
         Raises:
-            ValueError: another shape.
+            ValueError: another shape, or latents that are normalized before the model's statistics
+                do it.
         """
+        if self.name in GRIDS and getattr(autoencoder, "latents", "raw") == "normalized":
+            raise ValueError(
+                f"{self.name} normalises latents itself, and the autoencoder does, too; give its "
+                "config latents: raw"
+            )
         shape = tuple(autoencoder.latent_shape)
         if shape != self.latent_shape:
             raise ValueError(
