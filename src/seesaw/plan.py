@@ -246,7 +246,7 @@ def _notes(study: Study, table: "pd.DataFrame") -> list[str]:
         )
     hours = total["gpu_hours"]
     lines.append(f"{hours:,.0f} GPU-hours are {hours / 4 / 24:,.1f} days of four GPUs at work.")
-    late = body[body["longest_hours"] > body["runtime_hours"]]
+    late = body[body["longest_hours"].astype(float) > body["runtime_hours"].astype(float)]
     if len(late):
         lines.append(
             f"Longer than their limit, by this estimate: {', '.join(late['rule'])}; raise it with "

@@ -23,7 +23,7 @@ rule fetch_asset:
     params:
         version=get_version("assets"),
         asset=get_asset,
-        folder=str(WEIGHTS),
+        folder=lambda wildcards, output: output.file[: -len(wildcards.asset) - 1],
         options=options_of(config),
         seed=config["seed"],
     script:

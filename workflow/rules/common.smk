@@ -54,8 +54,8 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error))
 
-# What rule fetch_asset may fetch: not what is there already, so that no file that a person has put
-# there is ever made again or removed. A job's own process must find its rule in any case.
+# What fetch_asset makes. Not what is there already, so that no file that a person has put there is
+# ever made again or removed; but a job's own process must find its rule in any case.
 WEIGHTS = weights_folder(config)
 CAN_COME = can_come(ASSETS, config)
 TO_FETCH = {
