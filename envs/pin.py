@@ -12,6 +12,7 @@ COMMON = [
     "pillow",
     "pyarrow",
     "pyyaml",
+    "requests",
     "safetensors",
     "scipy",
     "snakemake",

@@ -88,7 +88,9 @@ def config_of(entry: Mapping[str, Any], registry: Mapping[str, Any]) -> dict[str
 
 
 def resolve_autoencoders(
-    items: Sequence[str | Mapping[str, Any]], registry: Mapping[str, Mapping[str, Any]]
+    items: Sequence[str | Mapping[str, Any]],
+    registry: Mapping[str, Mapping[str, Any]],
+    folder: str | Path = WEIGHTS,
 ) -> list[dict[str, Any]]:
     """Entries of the pool: a bare name is looked up in the registry of published autoencoders.
 
@@ -97,6 +99,7 @@ def resolve_autoencoders(
     Args:
         items: the config's ``autoencoders`` list: names or whole entries.
         registry: ``config/autoencoders.yaml``.
+        folder: of weights.
 
     Raises:
         ValueError: a name that the registry lacks.
@@ -113,19 +116,22 @@ def resolve_autoencoders(
             note = registry["autoencoders"][item]["confidence"]["note"]
             logger.warning("autoencoder %r is left out: %s", item, note)
             continue
-        entry = resolve_autoencoder(item, registry)
+        entry = resolve_autoencoder(item, registry, folder)
         if entry.get("duplicate_of") not in items:
             entry.pop("duplicate_of", None)  # without its original it counts itself
         entries.append(entry)
     return entries
 
 
-def resolve_autoencoder(name: str, registry: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def resolve_autoencoder(
+    name: str, registry: Mapping[str, Mapping[str, Any]], folder: str | Path = WEIGHTS
+) -> dict[str, Any]:
     """A published autoencoder as an entry of the pool, its architecture merged into it.
 
     Args:
         name: in the registry's ``autoencoders``, one with files.
         registry: ``config/autoencoders.yaml``.
+        folder: of weights.
 
     Returns:
         Keys of an entry in a config (``docs/config.md``). ``weights`` is a path, or role -> path:
@@ -135,7 +141,7 @@ def resolve_autoencoder(name: str, registry: Mapping[str, Mapping[str, Any]]) ->
     given = registry["autoencoders"][name]
     architecture = registry["architectures"][given["architecture"]]
     config = config_of(given, registry)
-    files = {role: described_file(file, given) for role, file in given["files"].items()}
+    files = {role: described_file(file, given, folder) for role, file in given["files"].items()}
     wanted = {"stats"} if config.get("latents") == "normalized" else set()
     places = {
         role: file["path"]
@@ -163,18 +169,21 @@ def resolve_autoencoder(name: str, registry: Mapping[str, Mapping[str, Any]]) ->
     return entry
 
 
-def described_file(file: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+def described_file(
+    file: Mapping[str, Any], entry: Mapping[str, Any], folder: str | Path = WEIGHTS
+) -> dict[str, Any]:
     """A file of the registry with its place on disk (``path``), and its entry's licence.
 
     Args:
         file: of ``files`` of a published autoencoder.
         entry: that autoencoder.
+        folder: of weights.
     """
     if "url" in file:
         parts = urlsplit(file["url"])
-        path = f"{WEIGHTS}/{parts.netloc}{parts.path}"
+        path = f"{folder}/{parts.netloc}{parts.path}"
     else:
-        path = f"{WEIGHTS}/{file['repo']}/{file['file']}"
+        path = f"{folder}/{file['repo']}/{file['file']}"
     own = {"licence": entry["licence"]}
     if "gated" in entry and file.get("repo", "-") in entry["gated"]:
         own["gated"] = entry["gated"]

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from seesaw.assets import assets_of, weights_folder
 from seesaw.config import controlled_of, ifid_variants, samplers_of, segment_ends
 from seesaw.diffusion.sizes import PUBLISHED_DIMENSIONS, SIZES, time_shift_of
 from seesaw.registry import BACKBONES, METRICS, NETWORKS, unknown
@@ -78,7 +79,7 @@ class Cost:
 
     Attributes:
         hours: on one GPU of the kind :data:`DEVICE`.
-        kept: bytes that stay in the results folder.
+        kept: bytes that stay in the results folder, or, of weights, in theirs.
     """
 
     hours: float | None = None
@@ -375,6 +376,12 @@ def segment_steps(step: int, others: Sequence[int]) -> int:
 # The rules.
 
 
+def _fetch_asset(job: Job, study: Study) -> Cost:
+    asset = assets_of(study.config).get(weights_folder(study.config) / job.wildcards["asset"])
+    size = (asset.size or asset.about) if asset else None
+    return Cost(0.0, None if size is None else float(size))
+
+
 def _pack_images(job: Job, study: Study) -> Cost:
     count = study.images(job.wildcards["split"])
     return Cost(0.0, None if count is None else count * study.image_bytes)
@@ -629,6 +636,7 @@ def _score_diffusability(job: Job, study: Study) -> Cost:
 
 
 COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {
+    "fetch_asset": _fetch_asset,
     "pack_images": _pack_images,
     "train_network": _train_network,
     "train_autoencoder": _train_autoencoder,

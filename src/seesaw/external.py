@@ -7,11 +7,14 @@ Torch-free: it runs whenever Snakemake parses the workflow.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from seesaw.assets import Asset, hub_token
 from seesaw.config import source_of
 from seesaw.registry import PLANNED_FAMILIES
 
+TOKENS = "https://huggingface.co/settings/tokens"
 HEADINGS = {
     "images": "sets of images",
     "weights": "weights files, each to be put at its place",
@@ -54,25 +57,32 @@ def with_weights(model: Mapping[str, Any], files: Sequence[str] | str) -> dict[s
     return {"family": model["family"], "config": model["config"], "weights": weights or None}
 
 
-def absent_weights(user: str, entry: Mapping[str, Any]) -> list[Absent]:
-    """The weights files that a config entry names and that are not there.
+def absent_weights(
+    user: str, entry: Mapping[str, Any], assets: Mapping[Path, Asset] = MappingProxyType({})
+) -> list[Absent]:
+    """The weights files that a config entry names, that are not there and that no job will fetch.
+
+    A file whose licence must be accepted is fetched only for a person who has a token of the hub.
 
     Args:
         user: who needs them, in words: ``"autoencoder 'vae'"``.
         entry: of ``autoencoders`` or ``networks``; its ``weights``, ``files``, ``source`` and
             ``confidence`` are read.
+        assets: what the run may fetch, by path.
     """
     files = {file["path"]: file for file in entry.get("files", {}).values()}
     doubt = f" ({entry['confidence']})" if "confidence" in entry else ""
     found = []
     for path in weights_paths(entry):
-        if Path(path).exists():
+        gated, asset = files.get(path, {}).get("gated"), assets.get(Path(path))
+        if Path(path).exists() or (asset and (asset.gated is None or hub_token())):
             continue
+        token = f"; to have it fetched, set HF_TOKEN (a token: {TOKENS})" if asset else ""
         source = source_of(files[path]) if path in files else entry.get("source")
+        source = source_of(source) if isinstance(source, Mapping) else source
         hint = f"get it from {source}" if source else "the path is the one in the config"
-        gated = files.get(path, {}).get("gated")
         licence = f", once the licence at {gated} is accepted" if gated else ""
-        found.append(Absent("weights", path, f"for {user}; {hint}{licence}{doubt}"))
+        found.append(Absent("weights", path, f"for {user}; {hint}{licence}{token}{doubt}"))
     return found
 
 

@@ -100,3 +100,27 @@ def sha256_of(path: str | Path | Mapping[str, str | Path]) -> str:
 def digest_of(value: Any) -> str:
     """Hex digest of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def reject_what_is_no_weights_file(path: Path) -> None:
+    """Raise for what often lies where weights should be: nothing, a web page, a git-lfs pointer."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"weights file {path} does not exist; correct 'weights' in the config, or download the "
+            "file to that place"
+        )
+    with open(path, "rb") as stream:
+        head = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty: its download failed; delete it and download it again")
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise ValueError(
+            f"{path} is a web page, not weights: the download got an error or login page. Delete "
+            "it and use the direct link of the file (on a model hub: 'resolve', not 'blob'; log "
+            "in, and accept the licence, if the model is gated)"
+        )
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(
+            f"{path} is a git-lfs pointer, not the weights themselves; run 'git lfs pull' where it "
+            "was cloned, or download the file itself"
+        )

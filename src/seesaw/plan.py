@@ -18,6 +18,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seesaw.assets import assets_of, can_come, weights_folder
 from seesaw.catalogue import read_registry
 from seesaw.config import controlled_of, gfid_references, load_yaml, resolve_autoencoders
 from seesaw.costs import ASSUMPTIONS, COSTS, DEVICE, Job, Study, cost
@@ -88,7 +89,9 @@ def planned_jobs(
 def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
     """The config with its pool resolved, as the workflow sees it, and the jobs."""
     config = load_yaml(configfile)
-    config["autoencoders"] = resolve_autoencoders(config["autoencoders"], read_registry())
+    config["autoencoders"] = resolve_autoencoders(
+        config["autoencoders"], read_registry(), weights_folder(config)
+    )
     return Study(config, tuple(jobs))
 
 
@@ -144,19 +147,24 @@ def absent_lines(study: Study) -> list[str]:
     splits = {job.wildcards.get("split") for job in study.jobs} - {None}
     players = config["networks"].values()
     images = [absent_images(split, config["data"]["splits"][split]) for split in sorted(splits)]
-    files = [a for e in pool for a in absent_weights(f"autoencoder {e['name']!r}", e)]
-    files += [a for p in players for a in absent_weights(f"network {p['network']!r}", p)]
+    come = can_come(assets_of(config), config)
+    files = [a for e in pool for a in absent_weights(f"autoencoder {e['name']!r}", e, come)]
+    files += [a for p in players for a in absent_weights(f"network {p['network']!r}", p, come)]
     rules = {job.rule for job in study.jobs}
     if "score_gfid" in rules:
         references = gfid_references(config)
         files += [
-            a for r in references for a in absent_weights(f"reference {r['name']!r} of gFID", r)
+            a
+            for r in references
+            for a in absent_weights(f"reference {r['name']!r} of gFID", r, come)
         ]
     if "train_control" in rules:
         backbones = [(name, b) for name, b in controlled_of(config) if b and name in named]
         parts = [(name, part) for name, b in backbones for part in (b, b["latents"])]
         files += [
-            a for name, part in parts for a in absent_weights(f"the backbone of {name!r}", part)
+            a
+            for name, part in parts
+            for a in absent_weights(f"the backbone of {name!r}", part, come)
         ]
     loaders = [absent_loader(entry) for entry in pool]
     missing = {
@@ -238,13 +246,19 @@ def _notes(study: Study, table: "pd.DataFrame") -> list[str]:
         )
     hours = total["gpu_hours"]
     lines.append(f"{hours:,.0f} GPU-hours are {hours / 4 / 24:,.1f} days of four GPUs at work.")
-    late = body[body["longest_hours"] > body["runtime_hours"]]
+    late = body[body["longest_hours"].astype(float) > body["runtime_hours"].astype(float)]
     if len(late):
         lines.append(
             f"Longer than their limit, by this estimate: {', '.join(late['rule'])}; raise it with "
             "--set-resources RULE:runtime=MINUTES."
         )
-    lines.append("Not counted: work on CPUs, and the original image files and weights.")
+    fetched = [cost(job, study).kept for job in study.jobs if job.rule == "fetch_asset"]
+    if fetched:
+        known = [size for size in fetched if size is not None]
+        some = f"{math.fsum(known) / 1e9:,.1f} GB are the {len(known)} whose size is known"
+        sizes = some if known else "their sizes are not known"
+        lines.append(f"To download: {len(fetched)} files of weights; {sizes}.")
+    lines.append("Not counted: work on CPUs, and original image files and weights that are there.")
     for split in study.config["data"]["splits"]:
         count = study.images(split)
         if count is not None:

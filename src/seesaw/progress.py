@@ -12,12 +12,14 @@ HEARTBEAT_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
-def progress(items: Iterable[T], *, total: int, what: str, unit: str = "step") -> Iterator[T]:
+def progress(
+    items: Iterable[T], *, total: int | None, what: str, unit: str = "step"
+) -> Iterator[T]:
     """Yield ``items`` and report how far they are.
 
     Args:
         items: what to iterate over.
-        total: how many items are expected.
+        total: how many items are expected; None where nobody knows.
         what: words for the log line, such as ``"training kl-f4"``.
         unit: what one item is.
     """
@@ -34,7 +36,9 @@ def progress(items: Iterable[T], *, total: int, what: str, unit: str = "step") -
         now = time.monotonic()
         if now - last >= HEARTBEAT_SECONDS:
             rate = done / (now - start)
-            left = (total - done) / rate
-            logger.info("%s: %d/%d %ss, %.1f/s, %.0f s left", what, done, total, unit, rate, left)
+            of, left = "", ""
+            if total is not None:
+                of, left = f"/{total}", f", {(total - done) / rate:.0f} s left"
+            logger.info("%s: %d%s %ss, %.1f/s%s", what, done, of, unit, rate, left)
             last = now
     logger.info("%s: %d %ss in %.1f s", what, done, unit, time.monotonic() - start)

@@ -502,6 +502,7 @@ INTERPOLATIONS = Registry(
 )
 
 STAGES: Mapping[str, str] = {
+    "assets": "1",
     "data": "1",
     "autoencoders": "1",
     "reconstruct": "1",

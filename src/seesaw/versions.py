@@ -34,6 +34,7 @@ from seesaw.registry import (
 PACKAGE = "seesaw"
 REGISTRY = "seesaw.registry"
 STAGE_MODULES = {
+    "assets": "seesaw.assets.fetching",
     "data": "seesaw.data.pack",
     "autoencoders": "seesaw.autoencoders.train",
     "reconstruct": "seesaw.reconstruct",

@@ -30,6 +30,7 @@ from seesaw.costs import (
     transformer_flops,
 )
 from seesaw.diffusion.sizes import SIZES
+from seesaw.plan import cost_table, plan_text
 
 STUDY = Study(CONFIG)
 XL = {"width": 1152, "depth": 28, "patch_channels": 16}
@@ -218,13 +219,30 @@ def test_conditions_of_the_images_that_a_source_has():
     assert many.hours == pytest.approx(one.hours * 1_281_167 / 50_000)
 
 
-@pytest.mark.parametrize("rule", sorted(set(COSTS) - {"train_autoencoder", "train_network"}))
+@pytest.mark.parametrize(
+    "rule", sorted(set(COSTS) - {"train_autoencoder", "train_network", "fetch_asset"})
+)
 def test_every_rule_has_a_finite_estimate(rule):
     wildcards = {"autoencoder": "kl", "split": "val", "network": "inception", "metric": "lpips"}
     wildcards["source"] = "val"
     estimate = of(rule, model="SiT-B", step="0400000", sampler="guided", **wildcards)
     assert 0 <= estimate.hours < 200
     assert rule == "pack_images" or estimate.hours > 0
+
+
+def test_downloads_count_where_their_size_is_known():
+    def source(name, **more):
+        return {"network": name, "weights": f"weights/{name}", "source": {"url": name, **more}}
+
+    sizes = {"https://h/a": {"size": 500}, "https://h/b": {"about": 10**9}, "https://h/c": {}}
+    networks = {url[-1]: source(url, **size) for url, size in sizes.items()}
+    study = Study({**CONFIG, "networks": networks})
+    kept = [of("fetch_asset", gpu=0, study=study, asset=url).kept for url in sizes]
+    assert kept == [500, 10**9, None]
+    jobs = [Job("fetch_asset", {"asset": url}) for url in sizes]
+    text = plan_text(Study(study.config, jobs), cost_table(Study(study.config, jobs)))
+    assert "To download: 3 files of weights; 1.0 GB are the 2 whose size is known." in text
+    assert of("fetch_asset", gpu=0, asset="gone").kept is None
 
 
 def test_guidance_doubles_the_evaluations_of_its_interval():

@@ -43,3 +43,15 @@ class Broken(Identity):
         """The latents, with infinity where an image is bright."""
         bright = latents.mean((1, 2, 3), keepdim=True) > 0
         return torch.where(bright, torch.full_like(latents, torch.nan), latents)
+
+
+class Gain(Identity):
+    """The images times a number per channel, which a weights file holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(3, 1, 1))
+
+    def encode(self, images):
+        """Images times the gain."""
+        return images * self.gain

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from seesaw.assets import assets_of, can_come, check, options_of, settle_time, weights_folder
 from seesaw.catalogue import read_registry
 from seesaw.config import (
     check_config,
@@ -48,11 +49,22 @@ ROOT = Path(workflow.basedir)
 
 try:
     config["autoencoders"] = resolve_autoencoders(
-        config.get("autoencoders", []), read_registry(ROOT)
+        config.get("autoencoders", []), read_registry(ROOT), weights_folder(config)
     )
     check_config(config, load_yaml(ROOT / "workflow/schemas/config.schema.yaml"))
+    ASSETS = assets_of(config)
 except ValueError as error:
     raise WorkflowError(str(error))
+
+# What fetch_asset makes. Not what is there already, so that no file that a person has put there is
+# ever made again or removed; but a job's own process must find its rule in any case.
+WEIGHTS = weights_folder(config)
+CAN_COME = can_come(ASSETS, config)
+TO_FETCH = {
+    path: asset
+    for path, asset in CAN_COME.items()
+    if not (workflow.is_main_process and path.exists())
+}
 
 AUTOENCODERS = {entry["name"]: entry for entry in config["autoencoders"]}
 # Weights that repeat another entry's are measured, but nothing is trained on them unless asked for.
@@ -124,7 +136,7 @@ wildcard_constraints:
     part=r"\d+",
 
 
-ABSENT = set()
+ABSENT, USED = set(), set()
 
 
 def note_absent(absent):
@@ -142,6 +154,7 @@ def note_absent(absent):
 def absent_of_run():
     """What the jobs lack that will run. A job that is done already needs its inputs no more."""
     ABSENT.clear()
+    USED.clear()
     for job in workflow.dag.needrun_jobs():
         job.rule.expand_input(job.wildcards_dict)
     return ABSENT
@@ -150,10 +163,45 @@ def absent_of_run():
 onstart:
     if absent_of_run():
         raise WorkflowError(stop_words(ABSENT))
+    check_assets(USED)
     if workflow.local_exec:
         # For each finished job Snakemake's limit of jobs per second leaves a timer behind that wakes
         # the scheduler once a second for ever: 40% of a core after 200 jobs. Here it has no use.
         workflow.scheduler.job_rate_limiter = None
+
+
+def check_assets(paths):
+    """Stop a run whose weights are not those of the registry or of the lock file."""
+    wrong = []
+    for path in sorted(set(paths) & set(ASSETS)):
+        if path.exists():
+            try:
+                check(ASSETS[path], WEIGHTS)
+            except ValueError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise WorkflowError(
+            "Weights are not what they were. No job was started.\n" + "\n".join(wrong)
+        )
+
+
+def settle_times():
+    """Undo that Snakemake touches what was fetched: its time is that of its first fetch."""
+    for asset in TO_FETCH.values():
+        settle_time(asset, WEIGHTS)
+
+
+onsuccess:
+    settle_times()
+
+
+onerror:
+    settle_times()
+
+
+def get_asset(wildcards):
+    """All that is known of a file to fetch."""
+    return ASSETS[WEIGHTS / wildcards.asset]
 
 
 def get_version(stage, *more):
@@ -311,10 +359,11 @@ def weights_of_network(network):
 
 
 def external_weights(user, entry):
-    """Weights files that the config names: inputs like any other, as soon as they are there."""
-    absent = absent_weights(user, entry)
+    """Weights files that the config names: inputs like any other, there or to be fetched."""
+    absent = absent_weights(user, entry, CAN_COME)
     for file in absent:
         note_absent(file)
+    USED.update(Path(path) for path in weights_paths(entry))
     paths = [] if absent else weights_paths(entry)
     return paths[0] if len(paths) == 1 and isinstance(entry["weights"], str) else paths
 
