@@ -49,7 +49,7 @@ def agreed_normalization(
     if "_class_name" not in found:
         return ours
     check_structure(found, path, model)
-    theirs = _normalization(found, channels, path)
+    theirs = stated_normalization(found, channels, path)
     if ours is None or theirs is None:
         return theirs if ours is None else ours
     for name, there, here in zip(("mean", "scale"), theirs, ours, strict=True):
@@ -96,23 +96,28 @@ def check_structure(
         )
 
 
-def _normalization(
-    found: Mapping[str, Any], channels: int, path: Path
+def stated_normalization(
+    found: Mapping[str, Any], channels: int, where: object
 ) -> tuple[Tensor, Tensor] | None:
+    """Mean and scale of the latents by a config of diffusers, each (C, 1, 1); None: it has none.
+
+    Raises:
+        ValueError: other than one number per channel; ``where`` is named.
+    """
     mean, std = found.get("latents_mean"), found.get("latents_std")
     if mean is not None and std is not None:
-        return _column(mean, channels, path), 1 / _column(std, channels, path)
+        return _column(mean, channels, where), 1 / _column(std, channels, where)
     if found.get("scaling_factor") is None:
         return None
     shift, scale = float(found.get("shift_factor") or 0.0), float(found["scaling_factor"])
     return torch.full((channels, 1, 1), shift), torch.full((channels, 1, 1), scale)
 
 
-def _column(values: Sequence[float], channels: int, path: Path) -> Tensor:
+def _column(values: Sequence[float], channels: int, where: object) -> Tensor:
     column = torch.tensor(values, dtype=torch.float32).flatten()
     if len(column) != channels:
         raise ValueError(
-            f"{path} has statistics of {len(column)} channels; these latents have {channels}"
+            f"{where} has statistics of {len(column)} channels; these latents have {channels}"
         )
     return column[:, None, None]
 
