@@ -72,14 +72,14 @@ def load(weights, **config):
 @torch.inference_mode()
 def test_the_residual_takes_the_moments_of_the_tokens():
     rng = np.random.default_rng(0)
-    tokens, residual = rng.normal(2, 3, (2, 5, 7)), rng.normal(-1, 0.1, (2, 5, 3))
+    tokens, residual = rng.normal(2, 3, (2, 10, 7)), rng.normal(-1, 0.1, (2, 10, 3))
     matched = match(torch.tensor(residual), torch.tensor(tokens)).numpy()
-    flat, own = tokens.reshape(10, 7), residual.reshape(10, 3)
-    scale = flat.std(0, ddof=1).mean() / (own.std(0, ddof=1).mean() + 1e-6)
-    want = (residual - own.mean()) * scale + flat.mean()
-    np.testing.assert_allclose(matched, want, rtol=1e-4, atol=1e-5)
-    pooled = matched.reshape(10, 3).std(0, ddof=1).mean()
-    assert np.isclose(pooled, flat.std(0, ddof=1).mean(), rtol=1e-4)
+    for one, own, other in zip(matched, residual, tokens, strict=True):
+        scale = other.std(0, ddof=1).mean() / (own.std(0, ddof=1).mean() + 1e-6)
+        want = (own - own.mean()) * scale + other.mean()
+        np.testing.assert_allclose(one, want, rtol=1e-4, atol=1e-5)
+        pooled = one.std(0, ddof=1).mean()
+        assert np.isclose(pooled, other.std(0, ddof=1).mean(), rtol=1e-4)
 
 
 @torch.inference_mode()

@@ -203,11 +203,10 @@ class SVG(Autoencoder):
         if self.extra_vit is not None:
             residual = self.extra_vit(images)
             if self.residual_statistics == "image":
-                residual = torch.cat(
-                    [match(r[None], t[None]) for r, t in zip(residual, tokens, strict=True)]
-                )
-            else:
                 residual = match(residual, tokens)
+            else:
+                joint = match(residual.flatten(0, 1)[None], tokens.flatten(0, 1)[None])
+                residual = joint.view_as(residual)
             tokens = torch.cat([tokens, residual], dim=2)
         return tokens.transpose(1, 2).unflatten(2, self.latent_shape[1:]).contiguous(), None
 
@@ -279,18 +278,17 @@ class SVG(Autoencoder):
 def match(residual: Tensor, tokens: Tensor) -> Tensor:
     """Residual ``(N, T, c)`` moved and scaled to mean and deviation of ``tokens`` ``(N, T, C)``.
 
-    Both are taken per channel over all tokens of all N images (the deviation with T N - 1) and
-    averaged over the channels.
+    Both are taken for each of the N by itself, per channel over the T tokens (the deviation with
+    T - 1), and averaged over the channels. Computed in float32.
     """
-    mean, deviation = _moments(tokens)
-    own_mean, own_deviation = _moments(residual)
-    matched = (residual.float() - own_mean) / (own_deviation + EPS) * deviation + mean
+    own, other = residual.float(), tokens.float()
+    scale = _deviation(other) / (_deviation(own) + EPS)
+    matched = (own - own.mean((1, 2), keepdim=True)) * scale + other.mean((1, 2), keepdim=True)
     return matched.to(residual.dtype)
 
 
-def _moments(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    tokens = tokens.float()
-    return tokens.mean((0, 1)).mean(), tokens.std((0, 1)).mean()
+def _deviation(tokens: Tensor) -> Tensor:
+    return tokens.std(1, keepdim=True).mean(2, keepdim=True)
 
 
 def _head(width: int, channels: int) -> nn.Sequential:
