@@ -14,6 +14,7 @@ from seesaw.external import (
     stop_words,
 )
 from seesaw.plan import absent_lines, cost_table, plan_text
+from seesaw.registry import PLANNED_FAMILIES
 
 JOBS = [
     Job("pack_images", {"split": "val"}, 0, 4000, 600),
@@ -23,6 +24,13 @@ JOBS = [
     Job("table9", {}, 0, 0, 0),
 ]
 STUDY = Study(CONFIG, JOBS)
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """A family that is announced and has no loader, whatever the registry announces."""
+    monkeypatch.setitem(PLANNED_FAMILIES, "of-tomorrow", "announced for a test")
+    return "of-tomorrow"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +83,7 @@ def test_hours_of_a_job_on_two_gpus(table):
     assert one["longest_hours"] == 2 * two["longest_hours"]
 
 
-def test_absent_things(tmp_path):
+def test_absent_things(tmp_path, planned):
     here = tmp_path / "here.pt"
     here.touch()
     assert absent_weights("x", {"weights": str(here)}) is None
@@ -90,18 +98,18 @@ def test_absent_things(tmp_path):
         absent_weights("autoencoder 'b'", gone),
         absent_weights("network 'c'", {"weights": "gone.pt"}),
         absent_images("val", {"path": str(tmp_path / "gone")}),
-        absent_loader({"name": "a", "family": "vtp"}),
+        absent_loader({"name": "a", "family": planned}),
     ]
     words = stop_words([*things, things[0]])
     assert "(4)" in words.splitlines()[0]
     assert "for autoencoder 'b'; get it from https://there (a guess)" in words
     assert f"{tmp_path / 'gone'}\n      this folder of the split 'val' does not exist" in words
-    assert "no loader for family 'vtp' in this version" in words
+    assert f"no loader for family {planned!r} in this version" in words
     assert words.index("gone\n") < words.index("gone.pt") < words.index("no loader")
 
 
-def test_the_plan_says_what_is_absent():
-    entry = {"name": "far", "family": "vtp", "weights": "far.pt"}
+def test_the_plan_says_what_is_absent(planned):
+    entry = {"name": "far", "family": planned, "weights": "far.pt"}
     config = {**CONFIG, "autoencoders": [*CONFIG["autoencoders"], entry]}
     job = Job("reconstruct_images", {"autoencoder": "far"})
     assert absent_lines(Study(config, [job]))[1:] == [
