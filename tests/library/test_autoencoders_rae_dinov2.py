@@ -23,7 +23,7 @@ SIZES = {
     "decoder_depth": 1,
     "decoder_heads": 2,
     "decoder_hidden": 16,
-    "decoder_patch": 8,
+    "decoder_patch": 16,
 }
 TRANSFORMERS_4 = {
     "q_proj": "attention.attention.query",
@@ -89,7 +89,7 @@ def decoder_state():
         "trainable_cls_token": normal("class", 1, 1, dim),
         **linear("decoder_embed", dim, SIZES["width"]),
         **norm("decoder_norm", dim),
-        **linear("decoder_pred", 3 * 8 * 8, dim),
+        **linear("decoder_pred", 3 * 16 * 16, dim),
     }
     for name in list(TRANSFORMERS_4.values()):
         state |= linear(f"decoder_layers.0.{name}", dim, dim)
@@ -132,7 +132,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def images():
-    return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 def attention(state, start, x, heads):
@@ -207,7 +207,7 @@ def decoded(latents, state):
     h = F.gelu(affine(state, f"{start}.intermediate.dense", h))
     x = x + affine(state, f"{start}.output.dense", h)
     x = affine(state, "decoder_pred", layer_norm(state, "decoder_norm", x, 1e-12))[:, 1:]
-    x = x.view(len(x), 4, 4, 8, 8, 3).permute(0, 5, 1, 3, 2, 4).reshape(len(x), 3, 32, 32)
+    x = x.view(len(x), 4, 4, 16, 16, 3).permute(0, 5, 1, 3, 2, 4).reshape(len(x), 3, 64, 64)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return (x * std.view(3, 1, 1) + mean.view(3, 1, 1)) * 2 - 1
 
@@ -217,7 +217,7 @@ def decoded(latents, state):
 
 def test_encoder_and_decoder_written_out(files, images):
     rae = load_autoencoder("rae-dinov2", files, SIZES)
-    assert (rae.resolution, rae.latent_shape, rae.spatial) == (32, (12, 4, 4), True)
+    assert (rae.resolution, rae.latent_shape, rae.spatial) == (64, (12, 4, 4), True)
     latents = rae.encode(images)
     torch.testing.assert_close(latents, encoded(images, encoder_state()), atol=2e-5, rtol=2e-5)
     torch.testing.assert_close(
