@@ -36,7 +36,7 @@ from seesaw.registry import FAMILIES
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 AUTHORS_BATCH = 25
-COMPARED = 4
+COMPARED = 2
 SMALL = 3
 """How many architectures run on a CPU if none is named: those with the fewest operations."""
 
@@ -232,7 +232,8 @@ def line(row: dict[str, Any], flops: tuple[float, float] | None) -> str:
     for what in ("latent", "image"):
         known = f"{what}_max" in row
         cells.append(f"{row[f'{what}_max']:.1e}, {row[f'{what}_mean']:.1e}" if known else "-")
-    cells.append(f"{row['psnr']:.1f} dB" if "psnr" in row else "-")
+    equal = row.get("psnr") == float("inf")
+    cells.append("equal" if equal else f"{row['psnr']:.1f} dB" if "psnr" in row else "-")
     return f"| {' | '.join(cells)} |\n"
 
 

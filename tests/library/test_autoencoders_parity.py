@@ -31,6 +31,9 @@ VQ = ("softvq_l64", "maetok_b128")
 VQ_STATISTICS = (0.125, 1 / 0.75)
 """Given to the authors' constructors for the reference; released values lie beside the files."""
 
+DROPPED = ("layernorm.weight", "layernorm.bias")
+"""In RAE's encoder file, but not in the authors' model."""
+
 LOADED = [
     name
     for name in ARCHITECTURES
@@ -109,6 +112,8 @@ def test_latents_and_images_are_the_authors(official):
 @torch.inference_mode()
 def test_normalised_latents_are_the_authors(official):
     name, files, autoencoder = official
+    if normalised_name(name) not in layout(name)["arrays"]:
+        pytest.skip("its authors published no statistics of its latents")
     if name in VQ:
         autoencoder.normalization = VQ_STATISTICS
     pixels = images(name)[:1]
@@ -136,7 +141,8 @@ def test_a_key_too_few_or_too_many_is_named(official, tmp_path):
     state = content
     for entry in layout(name)["files"][0]["entry"]:
         state = state[entry]
-    lacking = [row[0] for row in layout(name)["files"][0]["tensors"] if row[3] != "literal"][-1]
+    rows = layout(name)["files"][0]["tensors"]
+    lacking = [row[0] for row in rows if row[3] != "literal" and row[0] not in DROPPED][-1]
     value = state.pop(lacking)
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(ValueError, match="1 missing") as caught:

@@ -136,9 +136,10 @@ class Autoencoder(nn.Module):
 
     def _check_latents(self, latents: Tensor) -> None:
         given, expected = tuple(latents.shape[1:]), tuple(self.latent_shape)
-        if self.resizable and len(given) == len(expected) and given[0] == expected[0]:
-            return
-        if given != expected or not latents.is_floating_point():
+        fits = given == expected or (
+            self.resizable and len(given) == len(expected) and given[0] == expected[0]
+        )
+        if not fits or not latents.is_floating_point():
             raise ValueError(
                 f"{type(self).__name__} was given latents {tuple(latents.shape)} of "
                 f"{latents.dtype}; it takes floats, (N, {', '.join(map(str, expected))})"

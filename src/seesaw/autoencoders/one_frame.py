@@ -1,13 +1,17 @@
 """Variational autoencoders of videos, from diffusers, used on single frames.
 
-Their tensors have a frame axis, ``(N, C, T, H, W)``; here T is 1 and does not show.
+Their tensors have a frame axis, ``(N, C, T, H, W)``; here T is 1 and does not show. A convolution
+over time sees the one frame and copies of it, or zeros, in front and behind: it is one over space
+with the sum, or the last part, of its weights, at a third of the operations (:func:`fold_time`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MethodType
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seesaw.autoencoders.base import Autoencoder
 from seesaw.autoencoders.hub_config import (
@@ -47,6 +51,7 @@ class OneFrame(Autoencoder):
                 f"resolution {resolution} is not a multiple of {factor}, by which {self.library} "
                 "with this config reduces images"
             )
+        fold_time(self.model)
         self.resolution = resolution
         self.latent_shape = (channels, resolution // factor, resolution // factor)
 
@@ -136,3 +141,52 @@ class LTXKL(OneFrame):
             return
         scale = self.model.config["scaling_factor"] / self.model.latents_std
         self.normalization = (self.model.latents_mean[:, None, None], scale[:, None, None])
+
+
+def fold_time(model: nn.Module) -> None:
+    """Let the convolutions over time of ``model`` compute single frames as convolutions over space.
+
+    Equal up to rounding; several frames go the library's way. Weights stay as they are.
+    """
+    for module in model.modules():
+        forward = FOLDED.get(type(module).__name__)
+        if forward is not None:
+            module.forward = MethodType(forward, module)
+
+
+def _qwen(self: nn.Module, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
+    """Frames before the first are zeros: only the last weights in time meet the frame."""
+    if cache_x is not None or x.shape[2] != 1:
+        return type(self).forward(self, x, cache_x)
+    width, _, height, *_ = self._padding
+    return _in_space(self, x, self.weight[:, :, -1], (height, width))
+
+
+def _cogvideox(
+    self: nn.Module, inputs: Tensor, conv_cache: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Frames before the first are copies of it."""
+    if conv_cache is not None or inputs.shape[2] != 1 or self.pad_mode == "replicate":
+        return type(self).forward(self, inputs, conv_cache)
+    padding = (self.height_pad, self.width_pad)
+    return _in_space(self.conv, inputs, self.conv.weight.sum(2), padding), None
+
+
+def _ltx(self: nn.Module, hidden_states: Tensor) -> Tensor:
+    """Frames before the first, and in the decoder those after the last, are copies of it."""
+    if hidden_states.shape[2] != 1 or self.conv.padding_mode != "zeros":
+        return type(self).forward(self, hidden_states)
+    return _in_space(self.conv, hidden_states, self.conv.weight.sum(2), self.conv.padding[1:])
+
+
+def _in_space(conv: nn.Conv3d, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> Tensor:
+    rest = {"stride": conv.stride[1:], "dilation": conv.dilation[1:], "groups": conv.groups}
+    return F.conv2d(x[:, :, 0], weight, conv.bias, padding=padding, **rest)[:, :, None]
+
+
+FOLDED: Mapping[str, Callable] = {
+    "QwenImageCausalConv3d": _qwen,
+    "CogVideoXCausalConv3d": _cogvideox,
+    "LTXVideoCausalConv3d": _ltx,
+}
+"""Class of diffusers -> what its ``forward`` does with single frames."""
