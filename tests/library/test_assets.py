@@ -422,6 +422,15 @@ def test_a_file_that_changed_meanwhile_starts_anew(server, tmp_path, size):
     assert get(server, tmp_path).read_bytes() == OTHER[:size]
 
 
+def test_a_server_that_ignores_the_version_is_found_out(server, tmp_path):
+    page = Page(CONTENT, [("cut", 100_000)])
+    with pytest.raises(FetchError):
+        get(server, tmp_path, page, attempts=1)
+    page = Page(OTHER, ["careless"])
+    assert get(server, tmp_path, page).read_bytes() == OTHER
+    assert [request.get("Range") for request in page.requests] == ["bytes=100000-", None]
+
+
 def test_without_a_validator_only_a_known_hash_makes_it_go_on(server, tmp_path):
     for name, asset in (("blind", hub_file()), ("sure", hub_file(sha256=SHA[:12]))):
         page = Page(CONTENT, [("cut", 100_000), None], etag=None)

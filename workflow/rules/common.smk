@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from seesaw.assets import assets_of, can_come, check, options_of, settle_time, weights_folder
 from seesaw.catalogue import read_registry
@@ -176,7 +177,7 @@ def check_assets(paths):
     for path in sorted(set(paths) & set(ASSETS)):
         if path.exists():
             try:
-                check(ASSETS[path], WEIGHTS)
+                check(ASSETS[path], WEIGHTS, say=logger.info)
             except ValueError as error:
                 wrong.append(str(error))
     if wrong:

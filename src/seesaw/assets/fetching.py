@@ -224,11 +224,23 @@ def fetch_all(
     return done
 
 
-def check(asset: Asset, folder: str | Path, *, lock: str | Path | None = None) -> str:
+def check(
+    asset: Asset,
+    folder: str | Path,
+    *,
+    lock: str | Path | None = None,
+    say: Callable[[str], None] = logger.info,
+) -> str:
     """Check a file that is there against registry and lock file; record it if it is new there.
 
     It is read whole the first time, and again when its time has changed; else a look at size and
     time is enough.
+
+    Args:
+        asset: what the file should be.
+        folder: of weights.
+        lock: the lock file; default, ``assets.lock.json`` in ``folder``.
+        say: is told before a file is read, which takes some seconds per gigabyte.
 
     Returns:
         its sha256.
@@ -248,7 +260,7 @@ def check(asset: Asset, folder: str | Path, *, lock: str | Path | None = None) -
         _check_hash(asset, recorded["sha256"], stat.st_size, None, None, str(target), STAYS)
         return str(recorded["sha256"])
     _check_content(target, target)
-    logger.info("%s: reading all of it (%s bytes) for its hash", target, f"{stat.st_size:,}")
+    say(f"{target}: reading all of it ({stat.st_size:,} bytes) for its hash")
     sha256 = sha256_of(target)
     _check_hash(asset, sha256, stat.st_size, recorded, None, str(target), STAYS)
     source = recorded["url"] if recorded else None

@@ -259,7 +259,8 @@ def _receive(
         raise _Again(f"the server answers {answer.status_code} {answer.reason}", after)
     if answer.status_code == 416:  # the part is as long as the file, or longer
         if _total(answer.headers.get("Content-Range")) == have and have == (size or have):
-            return _described(answer, sha256_of_part(part, have).hexdigest(), have, told=True)
+            sha256 = sha256_of_part(part, have).hexdigest()
+            return _described(answer, sha256, have, told=True, resumed=True)
         discard(part)
         raise _Again("what had come is not a part of what the server has now")
     if answer.status_code not in (200, 206):
@@ -285,12 +286,13 @@ def _receive(
         discard(part)
         raise _Again(f"the store of the hub has {total:,} bytes, the hub says {linked:,}")
     _check_space(part.parent, what, None if total is None else total - start)
-    if start and state.get("size") not in (None, total):
+    etag, date = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
+    strong = etag if etag and not etag.startswith("W/") else None
+    other_size = state.get("size") not in (None, total)
+    if start and (other_size or state.get("validator") not in (None, strong, date)):
         discard(part)
-        raise _Again("the file has another size now")
+        raise _Again("the server has another version of the file now")
     if not start:
-        etag, date = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
-        strong = etag if etag and not etag.startswith("W/") else None
         discard(part)
         write_json(state_of(part), {"url": url, "size": total, "validator": strong or date})
     digest = sha256_of_part(part, start)
