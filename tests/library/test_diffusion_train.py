@@ -115,6 +115,19 @@ def test_segments_end_where_one_run_does(whole, tmp_path):
     assert [step for step, _ in losses_of(tmp_path / "c.pt")] == [20]
 
 
+def test_segments_by_muon(whole, tmp_path):
+    recipe = Recipe(**{**vars(RECIPE), "matrix_lr": 1e-2})
+    straight = segment(tmp_path / "whole.pt", recipe=recipe)
+    segment(tmp_path / "a.pt", stop=7, recipe=recipe)
+    assert same(segment(tmp_path / "b.pt", start=tmp_path / "a.pt", recipe=recipe), straight)
+    by_adam, by_muon = whole[0]["model"], straight["model"]
+    assert all(not torch.equal(by_adam[k], v) for k, v in by_muon.items() if k.endswith("weight"))
+    trained = len(whole[0]["opt"]["state"])
+    assert len(straight["opt"]["state"]) + len(straight["muon"]["state"]) == trained
+    with pytest.raises(ValueError, match="has no 'muon': it was trained with other optimisers"):
+        segment(tmp_path / "c.pt", start=whole[1], stop=30, recipe=recipe)
+
+
 KILLED = """
 import sys
 sys.path[:0] = [{folder!r}]

@@ -15,7 +15,7 @@ from torch import nn
 
 from seesaw.autoencoders.base import build_autoencoder
 from seesaw.autoencoders.weights import load_weights
-from seesaw.mini.training import Muon
+from seesaw.muon import Muon
 from seesaw.networks import Network
 from seesaw.progress import progress
 from seesaw.registry import OBJECTIVES
@@ -61,7 +61,7 @@ def train_autoencoder(
         lr: highest learning rate of AdamW.
         seed: see above.
         device: torch device.
-        matrix_lr: highest learning rate of :class:`seesaw.mini.training.Muon`, which then trains
+        matrix_lr: highest learning rate of :class:`seesaw.muon.Muon`, which then trains
             the matrices and kernels; ``None``: AdamW trains them too.
         init: weights to start from (fine-tuning), or None.
         teacher: a loaded feature network, for objectives and families that use one.

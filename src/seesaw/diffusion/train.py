@@ -18,7 +18,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from torch.nn import functional as F
 from seesaw.diffusion.latents import TrainingLatents, epochs
 from seesaw.diffusion.sit import SiT
 from seesaw.files import atomic
+from seesaw.muon import Muon
 from seesaw.progress import progress
 
 LOSS_EVERY = 20
@@ -49,6 +50,8 @@ class Recipe:
         steps: of the whole training.
         batch_size: images per step, over all devices.
         lr: learning rate after the warm-up.
+        matrix_lr: that of :class:`seesaw.muon.Muon`, which then trains the matrices and kernels;
+            None: AdamW trains them too.
         warm_up: steps over which it rises linearly.
         decay: ``"none"`` (constant) or ``"cosine"`` (to zero at ``steps``).
         ema: largest decay of the moving average; at step k it is at most (1 + k) / (10 + k).
@@ -62,6 +65,7 @@ class Recipe:
     steps: int
     batch_size: int = 128
     lr: float = 1e-4
+    matrix_lr: float | None = None
     warm_up: int = 0
     decay: Literal["none", "cosine"] = "none"
     ema: float = 0.9999
@@ -199,13 +203,7 @@ class Learner:
         self.model.to(device).train()
         self.ema = deepcopy(self.model).eval().requires_grad_(False)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.weights,
-            lr=recipe.lr,
-            betas=(0.9, recipe.beta2),
-            weight_decay=0.0,
-            fused=True,
-        )
+        self.optimisers = _optimisers(self.weights, recipe)
         self.network: nn.Module = self.model
         if recipe.compile and device.type == "cuda":
             self.network = torch.compile(self.network)
@@ -226,15 +224,17 @@ class Learner:
         y = torch.from_numpy(labels[rows[share]]).to(self.device)
         y = torch.where(draws.dropped < self.recipe.label_dropout, self.model.num_classes, y)
         t = self.model.shift_time(draws.t)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.lr * self.recipe.rate(self.step)
+        for optimiser, highest in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = highest * self.recipe.rate(self.step)
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             loss = velocity_loss(self.network, x, t, y, draws.noise).mean()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.weights, self.recipe.clip, foreach=True)
-        self.optimiser.step()
+        for optimiser, _ in self.optimisers.values():
+            optimiser.step()
         self._average()
         self.step += 1
         self._note(loss.detach())
@@ -277,7 +277,7 @@ class Learner:
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
-            "opt": self.optimiser.state_dict(),
+            **{name: optimiser.state_dict() for name, (optimiser, _) in self.optimisers.items()},
             "steps": self.step,
             "args": self.args,
             "losses": self.losses,
@@ -288,15 +288,36 @@ class Learner:
         """Go on from a state.
 
         Raises:
-            ValueError: the state is another model's.
+            ValueError: the state is another model's, or of a training by other optimisers.
         """
+        absent = [name for name in self.optimisers if name not in state]
+        if absent:
+            raise ValueError(
+                f"the state has no {absent[0]!r}: it was trained with other optimisers; keep "
+                "diffusion.train.matrix_lr as it was, or start again"
+            )
         if state["args"] != self.args:
             raise ValueError(f"the state is of a model {state['args']}, wanted is {self.args}")
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["opt"])
+        for name, (optimiser, _) in self.optimisers.items():
+            optimiser.load_state_dict(state[name])
         self.step, self.losses = state["steps"], [tuple(pair) for pair in state["losses"]]
         self._recent = [loss.to(self.device) for loss in state["recent"]]
+
+
+def _optimisers(
+    weights: Sequence[nn.Parameter], recipe: Recipe
+) -> dict[str, tuple[torch.optim.Optimizer, float]]:
+    """Optimisers and their highest rates, by the name of their state: AdamW, and Muon if wanted."""
+    matrices = [p for p in weights if p.ndim > 1 and recipe.matrix_lr is not None]
+    rest = [p for p in weights if p.ndim <= 1 or recipe.matrix_lr is None]
+    betas = (0.9, recipe.beta2)
+    adam = torch.optim.AdamW(rest, lr=recipe.lr, betas=betas, weight_decay=0.0, fused=True)
+    found: dict[str, tuple[torch.optim.Optimizer, float]] = {"opt": (adam, recipe.lr)}
+    if recipe.matrix_lr is not None:
+        found["muon"] = (Muon(matrices, recipe.matrix_lr, weight_decay=0.0), recipe.matrix_lr)
+    return found
 
 
 class Draws:
