@@ -4,8 +4,9 @@
     seesaw autoencoders show vavae_f16d32            all that is known of one
     seesaw autoencoders check vavae_f16d32 --weights FILE
                                                      load it, reconstruct an image, numbers
+    seesaw fetch vavae_f16d32                        download its files to their places
 
-Listing imports no torch.
+Only checking imports torch.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from seesaw.catalogue import (
     short_licence,
     show_autoencoder,
 )
-from seesaw.config import WEIGHT_ROLES, resolve_autoencoder
+from seesaw.config import WEIGHT_ROLES, WEIGHTS, resolve_autoencoder
 from seesaw.external import absent_weights
 from seesaw.registry import unknown
 
@@ -110,6 +111,17 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
     check.add_argument("--device", default="cpu", help="torch device; default, cpu")
     check.add_argument("--json", action="store_true", help="as JSON")
+
+    fetch = commands.add_parser(
+        "fetch",
+        help="download the files of published autoencoders to their places",
+        description="Downloads what is not there yet, resumed and checked (docs/assets.md), the "
+        "optional files too.",
+    )
+    fetch.set_defaults(run=_fetch)
+    fetch.add_argument("names", nargs="+", metavar="NAME", help="names of the registry")
+    fetch.add_argument("--mirror", help="folder or address with a copy of the files")
+    fetch.add_argument("--offline", action="store_true", help="only say which file to put where")
     return parser
 
 
@@ -195,6 +207,33 @@ def _check(given: argparse.Namespace) -> str:
     if given.output:
         lines.append(f"written to {given.output}: image and reconstruction")
     return "\n".join(lines) + "\n"
+
+
+def _fetch(given: argparse.Namespace) -> str:
+    from seesaw.assets import assets_of, fetch_all
+
+    registry = read_registry()
+    entries = registry["autoencoders"]
+    pool = []
+    for name in given.names:
+        if name not in entries:
+            raise unknown("autoencoder", name, entries)
+        if not entries[name]["files"]:
+            raise ValueError(f"{name!r} cannot be fetched: {entries[name]['confidence']['note']}")
+        entry = resolve_autoencoder(name, registry)
+        places = {role: f["path"] for role, f in entry["files"].items() if role in WEIGHT_ROLES}
+        pool.append({**entry, "weights": places})
+    assets = assets_of({"autoencoders": pool, "networks": {}}).values()
+    options = {"mirror": given.mirror} if given.mirror else {}
+    logging.getLogger("seesaw").setLevel(logging.INFO)
+    if given.offline:
+        options["offline"] = True
+    done = fetch_all(assets, WEIGHTS, **options)
+    lines = [
+        f"  {path}: {'not there, and not needed' if isinstance(file, Exception) else 'there'}"
+        for path, file in done.items()
+    ]
+    return "\n".join([f"below {WEIGHTS}:", *lines]) + "\n"
 
 
 def weights_given(name: str, words: Sequence[str], registry: Mapping[str, Any]) -> dict[str, str]:

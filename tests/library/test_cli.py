@@ -221,3 +221,30 @@ def test_no_command_is_a_mistake(capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([])
     assert caught.value.code == cli.WRONG
+
+
+def test_fetching_puts_every_file_at_its_place(tmp_path, monkeypatch, capsys):
+    mirror = tmp_path / "mirror"
+    named = read_registry()["autoencoders"]["vavae_f16d32"]["files"]
+    for file in named.values():
+        path = mirror / file["repo"] / file["file"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"a": torch.zeros(3)}, path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEESAW_OFFLINE", raising=False)
+    assert cli.main(["fetch", "vavae_f16d32", "--mirror", str(mirror)]) == 0
+    assert capsys.readouterr().out.count(": there") == len(named) == 2
+    for file in named.values():
+        assert (tmp_path / "weights" / file["repo"] / file["file"]).is_file()
+    recorded = json.loads((tmp_path / "weights/assets.lock.json").read_text())
+    assert f"{file['repo']}/{file['file']}" in str(recorded)
+
+
+def test_fetching_what_cannot_be_fetched(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fetch", "flux-vae", "--offline"]) == 2
+    assert "accept its licence first at https://huggingface.co/" in capsys.readouterr().err
+    assert cli.main(["fetch", "e2e-vae"]) == 2
+    assert "no public weights found" in capsys.readouterr().err
+    assert cli.main(["fetch", "vtp-s"]) == 2
+    assert "Did you mean 'vtp_s'?" in capsys.readouterr().err
