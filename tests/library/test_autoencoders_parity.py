@@ -41,15 +41,6 @@ LOADED = [
 ]
 
 
-@pytest.fixture(scope="module", params=LOADED)
-def official(request, tmp_path_factory):
-    """Name, files and our autoencoder (raw latents) of one architecture at a time."""
-    folder = tmp_path_factory.mktemp(request.param)
-    files = official_files(request.param, folder)
-    yield request.param, files, load_autoencoder(request.param, files, {"latents": "raw"})
-    shutil.rmtree(folder)
-
-
 def check(name, array, values):
     """Both tolerances of an array hold."""
     rule = layout(name)["arrays"][array]
@@ -90,9 +81,22 @@ def test_the_recipe_gives_the_tensors_of_the_reference(name):
     assert hashlib.sha256(pictures.tobytes()).hexdigest() == described["sha256"]["images_uint8"]
 
 
-@torch.inference_mode()
-def test_latents_and_images_are_the_authors(official):
-    name, _, autoencoder = official
+@pytest.mark.parametrize("name", LOADED)
+def test_the_authors_numbers(name, tmp_path):
+    # one test per architecture: writing and reading files of gigabytes is most of the work
+    files = official_files(name, tmp_path)
+    autoencoder = load_autoencoder(name, files, {"latents": "raw"})
+    with torch.inference_mode():
+        latents_and_images_are_the_authors(name, autoencoder)
+        if normalised_name(name) in layout(name)["arrays"]:
+            normalised_latents_are_the_authors(name, autoencoder)
+    numbers = sum(np.prod(row[1], dtype=int) for row in layout(name)["files"][0]["tensors"])
+    if numbers < 1e8:  # the tests of the families do this on small files
+        a_key_too_few_or_too_many_is_named(name, files, tmp_path / "w.pt")
+    shutil.rmtree(tmp_path)
+
+
+def latents_and_images_are_the_authors(name, autoencoder):
     pixels = images(name)
     mean, log_variance = autoencoder.posterior(pixels)
     latents = torch.cat([autoencoder.encode(image[None]) for image in pixels])
@@ -109,22 +113,15 @@ def test_latents_and_images_are_the_authors(official):
         autoencoder.residual_statistics = "image"
 
 
-@torch.inference_mode()
-def test_normalised_latents_are_the_authors(official):
-    name, files, autoencoder = official
-    if normalised_name(name) not in layout(name)["arrays"]:
-        pytest.skip("its authors published no statistics of its latents")
+def normalised_latents_are_the_authors(name, autoencoder):
     if name in VQ:
         autoencoder.normalization = VQ_STATISTICS
     pixels = images(name)[:1]
     raw = autoencoder.encode(pixels)
     plain = autoencoder.decode(raw)
     autoencoder.latents = "normalized"
-    try:
-        normalised = autoencoder.encode(pixels)
-        again = autoencoder.decode(normalised)
-    finally:
-        autoencoder.latents = "raw"
+    normalised = autoencoder.encode(pixels)
+    again = autoencoder.decode(normalised)
     torch.testing.assert_close(again, plain, atol=1e-3, rtol=1e-3)
     if autoencoder.spatial and expected(name)[normalised_name(name)].ndim == 3:
         normalised = normalised.flatten(2).transpose(1, 2)
@@ -132,11 +129,8 @@ def test_normalised_latents_are_the_authors(official):
     assert not torch.equal(normalised.flatten(), raw.flatten())
 
 
-def test_a_key_too_few_or_too_many_is_named(official, tmp_path):
-    name, files, _ = official
+def a_key_too_few_or_too_many_is_named(name, files, path):
     role = next(iter(files))
-    if sum(np.prod(row[1], dtype=int) for row in layout(name)["files"][0]["tensors"]) > 1e8:
-        pytest.skip("files of gigabytes; the tests of its family do this on small ones")
     content = read_content(files[role])
     state = content
     for entry in layout(name)["files"][0]["entry"]:
@@ -144,16 +138,16 @@ def test_a_key_too_few_or_too_many_is_named(official, tmp_path):
     rows = layout(name)["files"][0]["tensors"]
     lacking = [row[0] for row in rows if row[3] != "literal" and row[0] not in DROPPED][-1]
     value = state.pop(lacking)
-    torch.save(content, tmp_path / "w.pt")
+    torch.save(content, path)
     with pytest.raises(ValueError, match="1 missing") as caught:
-        load_autoencoder(name, {**files, role: tmp_path / "w.pt"})
+        load_autoencoder(name, {**files, role: path})
     assert caught.value.args[0].count("(") < 30
     state[lacking], state["never.heard.of"] = value, torch.zeros(3)
-    torch.save(content, tmp_path / "w.pt")
+    torch.save(content, path)
     with pytest.raises(ValueError, match=r"1 unexpected:\s+never\.heard\.of \(3,\)"):
-        load_autoencoder(name, {**files, role: tmp_path / "w.pt"})
+        load_autoencoder(name, {**files, role: path})
     state[lacking] = value.flatten()[:1]
     del state["never.heard.of"]
-    torch.save(content, tmp_path / "w.pt")
+    torch.save(content, path)
     with pytest.raises(ValueError, match="1 misshapen"):
-        load_autoencoder(name, {**files, role: tmp_path / "w.pt"})
+        load_autoencoder(name, {**files, role: path})

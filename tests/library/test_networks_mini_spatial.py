@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from seesaw import muon
 from seesaw.files import write_tensors
 from seesaw.mini import depth, face, segmentation, training
 from seesaw.mini.scenes import LABELS, PALETTE, MiniScenes
@@ -189,7 +190,7 @@ def test_folding_the_normalisation_changes_nothing():
 def test_orthogonal_keeps_directions_and_evens_out_singular_values(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    result = u.T @ training.orthogonal(matrix, 5) @ v.T
+    result = u.T @ muon.orthogonal(matrix, 5) @ v.T
     assert 0.4 < result.diagonal().min()
     assert result.diagonal().max() < 1.3
     assert (result - result.diag().diag()).abs().max() < 1e-3
