@@ -87,9 +87,29 @@ autoencoders:
 `seesaw autoencoders check my_autoencoder:Mine --weights weights/mine.safetensors` tries it out.
 Arguments of `__init__` go under `config`; `weights` is also read from `.pt`, `.pth` and `.ckpt`
 files, and can be a mapping of roles to files (`layouts` and `parts` of
-`seesaw.autoencoders.Autoencoder`). An autoencoder of the registry with other weights is an entry
-with its family and config, as `seesaw autoencoders show` prints them, and your path under
-`weights`.
+`seesaw.autoencoders.Autoencoder`).
+
+## Other options, other weights
+
+```yaml
+autoencoders:
+  - {name: vavae-bf16, like: vavae_f16d32, config: {dtype: bfloat16}}
+  - {name: vavae-mine, like: vavae_f16d32, weights: weights/my-vavae.pt}
+```
+
+`config` takes, for every autoencoder: `dtype` (`float32`, `bfloat16`, `float16`), `compile`,
+`latents` (`raw` or `normalized` with the published statistics), `normalization` (`{mean, scale}` of
+your own) and `ema` (which weights, where a file holds both). What bf16 changes is in
+`docs/performance.md`. The posterior's mean or a sample of it is `reconstruct.posterior`.
+
+## What reading a file trusts
+
+Nothing in a weights file is run. `.safetensors` hold tensors only. Pickles (`.pt`, `.pth`, `.ckpt`,
+`.bin`, `.pkl`) are read with `weights_only=True`; where that refuses a file because objects of a
+training lie beside its tensors, it is read by `seesaw.autoencoders.inert`, which makes tensors,
+arrays and plain containers and puts an empty placeholder in the place of everything else. No
+conversion and no trust in the file's author is needed. Keys, shapes and kinds of dtype are then
+checked strictly.
 """
 
 Numbers = Mapping[str, Mapping[str, str]]

@@ -97,7 +97,8 @@ def resolve_autoencoders(
     One whose weights nobody could locate is left out, which a warning says.
 
     Args:
-        items: the config's ``autoencoders`` list: names or whole entries.
+        items: the config's ``autoencoders`` list: names, whole entries, or entries that are
+            ``like`` a published one but for what they say.
         registry: ``config/autoencoders.yaml``.
         folder: of weights.
 
@@ -107,7 +108,7 @@ def resolve_autoencoders(
     entries = []
     for item in items:
         if isinstance(item, Mapping):
-            entries.append(dict(item))
+            entries.append(_variant(item, registry, folder) if "like" in item else dict(item))
             continue
         if item not in registry["autoencoders"]:
             words = unknown("autoencoder", item, registry["autoencoders"])
@@ -121,6 +122,34 @@ def resolve_autoencoders(
             entry.pop("duplicate_of", None)  # without its original it counts itself
         entries.append(entry)
     return entries
+
+
+def _variant(
+    item: Mapping[str, Any], registry: Mapping[str, Mapping[str, Any]], folder: str | Path
+) -> dict[str, Any]:
+    """A published autoencoder under another name, with other options."""
+    given = registry["autoencoders"].get(item["like"])
+    where = f"config, autoencoders.{item.get('name')}, like"
+    if given is None:
+        raise ValueError(
+            f"{where}: {unknown('autoencoder', item['like'], registry['autoencoders'])}"
+        )
+    if not given["files"]:
+        raise ValueError(f"{where}: {item['like']!r}: {given['confidence']['note']}")
+    own = {key: value for key, value in item.items() if key not in ("like", "config")}
+    wanted = dict(item.get("config", {}))
+    given = {
+        **given,
+        "options": {**given.get("options", {}), **wanted},
+        **{key: wanted[key] for key in ("normalization",) if key in wanted},
+        "config": {**given.get("config", {}), **wanted},
+    }
+    changed = {item["like"]: given}
+    base = resolve_autoencoder(item["like"], {**registry, "autoencoders": changed}, folder)
+    dropped = {"published", "duplicate_of"}  # the papers' numbers are not this one's
+    if "weights" in item:
+        dropped |= {"files", "source", "confidence"}
+    return {**{key: value for key, value in base.items() if key not in dropped}, **own}
 
 
 def resolve_autoencoder(

@@ -277,6 +277,29 @@ def test_a_copy_counts_itself_without_its_original():
     assert "duplicate_of" not in alone
 
 
+def test_a_published_one_with_other_options_or_weights():
+    half, own, raw = resolve_autoencoders(
+        [
+            {"name": "half", "like": "vavae_f16d32", "config": {"dtype": "bfloat16"}},
+            {"name": "own", "like": "vavae_f16d32", "weights": "my.pt"},
+            {"name": "raw", "like": "rae_dinov2_reconstruction", "config": {"latents": "raw"}},
+        ],
+        REGISTRY,
+    )
+    plain = resolve_autoencoder("vavae_f16d32", REGISTRY)
+    assert half["config"] == {**plain["config"], "dtype": "bfloat16"}
+    assert (half["name"], half["weights"]) == ("half", plain["weights"])
+    assert own["weights"] == "my.pt"
+    assert not {"files", "source", "published"} & set(own)
+    assert set(raw["weights"]) == {"encoder", "decoder"}
+    normal = {"name": "n", "like": "vavae_f16d32", "config": {"latents": "normalized"}}
+    assert set(resolve_autoencoders([normal], REGISTRY)[0]["weights"]) == {"autoencoder", "stats"}
+    for name, words in (("vavae", "Did you mean 'vavae'"), ("e2e-vae", "no public weights found")):
+        item = {"name": "x", "like": "vavaee" if name == "vavae" else name}
+        with pytest.raises(ValueError, match=f"config, autoencoders.x, like: .*{words}"):
+            resolve_autoencoders([item], REGISTRY)
+
+
 def test_a_config_may_give_weights_by_role():
     schema = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
     config = load_yaml(ROOT / "config/config.yaml")
