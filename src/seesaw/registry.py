@@ -330,6 +330,13 @@ NETWORKS = Registry(
             kind="perceptual",
             label="LPIPS heads on a random AlexNet",
         ),
+        "uniformer_upernet": NetworkEntry(
+            target="seesaw.networks.uniformer_upernet:UniformerUpernet",
+            version="1",
+            kind="labels",
+            weights="file",
+            label="UniFormer-S UPerNet (ADE20K)",
+        ),
         "mini-depth": NetworkEntry(
             target="seesaw.mini.depth:MiniDepth",
             trainer="seesaw.mini.depth:train",

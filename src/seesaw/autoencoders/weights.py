@@ -1,6 +1,7 @@
 """Weights files: read in any usual container, checked strictly, written as safetensors."""
 
 import argparse
+import errno
 import json
 import pickle
 import zipfile
@@ -274,7 +275,9 @@ def _read_pickle(path: Path, mapped: bool = False) -> Any:
                 return torch.load(path, weights_only=True, **options)
         except pickle.UnpicklingError:
             return torch.load(path, weights_only=False, pickle_module=inert, **options)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # a disk's error; torch seeks to invalid places in some files that are cut short
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"{path} cannot be read as weights ({reason}; it has {path.stat().st_size} bytes): it "

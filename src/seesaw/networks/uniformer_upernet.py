@@ -80,8 +80,8 @@ class UniformerUpernet:
     runs on the device. Labels do not depend on the batch but where two classes are equal to about
     1e-5 of a logit, which the order of summation decides.
 
-    The file is ControlNet's (Apache-2.0, as is UniFormer, by SenseTime X-Lab); ADE20K's images, on
-    which it was trained, are for non-commercial research.
+    ControlNet's code is under the Apache licence 2.0; for the weights, see the model card of the
+    repository that they are in.
 
     Args:
         weights: ``upernet_global_small.pth`` (a dict with ``meta`` and ``state_dict``), from the
@@ -129,7 +129,7 @@ class UniformerUpernet:
         self.meta: dict[str, Any] = {
             "implementation": "UniFormer-S UPerNet, ADE20K, as lllyasviel/ControlNet ed85cd1",
             "weights": SOURCE,
-            "licence": "Apache-2.0",
+            "licence": "code Apache-2.0; weights: the card of huggingface.co/lllyasviel/ControlNet",
             "resize": f"OpenCV bilinear to fit {max(scale)} x {min(scale)}",
             "channels": "swapped (ControlNet)" if swap_channels else "RGB",
             "palette": [list(colour) for colour in PALETTE],
@@ -300,7 +300,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, positions, width)`` to the same."""
         query, key, value = (
-            part.unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1)
+            part.unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)
+            for part in self.qkv(x).chunk(3, -1)
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
