@@ -143,10 +143,10 @@ def test_whole_files_of_every_layout_give_the_official_numbers(layout, tmp_path)
 
 
 def test_a_map_does_not_depend_on_its_batch_but_for_float_noise(network):
-    images = recipe.pictures("batch", 3, 64, 96)
+    images = recipe.pictures("batch", 3, 32, 96)
     whole = network.extract(images)
     assert {k: (str(a.dtype), a.shape) for k, a in whole.items()} == {
-        "map": ("uint8", (3, 64, 96)),
+        "map": ("uint8", (3, 32, 96)),
         "constant": ("uint8", (3,)),
     }
     np.testing.assert_array_equal(whole["map"].min((1, 2)), 0)
@@ -307,7 +307,9 @@ def test_a_missing_or_broken_file_is_an_error_in_words(tmp_path):
         DptHybridMidas(None)
     with pytest.raises(FileNotFoundError, match=r"dpt_hybrid-midas-501f0c75\.pt"):
         load_network("dpt_hybrid_midas", tmp_path / "absent.pt")
-    whole = save(flat_state(), tmp_path / "half.pt").read_bytes()
+    state = flat_state()
+    state["pretrained.model.pos_embed"] = torch.zeros(1, 577, 768)
+    whole = save(state, tmp_path / "half.pt").read_bytes()
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="cut short") as caught:
         load_network("dpt_hybrid_midas", tmp_path / "half.pt")
