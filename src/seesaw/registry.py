@@ -385,6 +385,13 @@ NETWORKS = Registry(
             weights="trained",
             label="mini-dino",
         ),
+        "dpt_hybrid_midas": NetworkEntry(
+            target="seesaw.networks.dpt_hybrid_midas:DptHybridMidas",
+            version="1",
+            kind="map",
+            weights="file",
+            label="MiDaS DPT-Hybrid",
+        ),
     },
 )
 
