@@ -378,6 +378,13 @@ NETWORKS = Registry(
             weights="trained",
             label="mini-dino",
         ),
+        "buffalo_s": NetworkEntry(
+            target="seesaw.networks.buffalo_s:BuffaloS",
+            version="1",
+            kind="faces",
+            weights="file",
+            label="InsightFace buffalo_s",
+        ),
     },
 )
 
