@@ -46,6 +46,8 @@ THRESHOLD = 0.5
 OVERLAP = 0.4
 CROP = 112
 WIDTH = 512
+BLOCK = 32
+"""Crops that are embedded together at most."""
 MEAN = DEVIATION = 127.5
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -70,8 +72,8 @@ class BuffaloS:
     of 0.4; of these the one whose box has the largest area (InsightFace's own choice also favours
     the middle of the image); it is aligned by its five landmarks to 112 x 112 pixels and embedded.
 
-    The detector sees one image at a time, since its outputs have no batch axis. The crops of a
-    batch are embedded together if the model can (its graph is tried at loading), else one by one.
+    The detector sees one image at a time, since its outputs have no batch axis. Up to 32 crops are
+    embedded together if the model can (its graph is tried at loading), else one by one.
     Found, score and box do not depend on the batch at all, embeddings by rounding (1e-6).
 
     Licence: the package is MIT, but its model packs are for non-commercial research only.
@@ -182,9 +184,9 @@ class BuffaloS:
             return self._norm_crop(pixels, landmarks, CROP)
 
     def _embed(self, crops: list[np.ndarray]) -> np.ndarray:
-        if self.batches:
-            return self.recogniser.get_feat(crops)
-        return np.concatenate([self.recogniser.get_feat([crop]) for crop in crops])
+        size = BLOCK if self.batches else 1
+        blocks = [crops[start : start + size] for start in range(0, len(crops), size)]
+        return np.concatenate([self.recogniser.get_feat(block) for block in blocks])
 
 
 # ------------------------------------------------------------------------------------ the pack
@@ -302,6 +304,7 @@ class _Packages:
         if first == CUDA:
             self.onnxruntime.preload_dlls()
         try:
+            # its fallback would go on with the CPU, now or at a failure later
             session = self.onnxruntime.InferenceSession(
                 content, options, providers=list(providers), enable_fallback=0
             )
@@ -326,7 +329,7 @@ NO_CUDA = (
 
 
 def providers_for(device: str, available: Sequence[str]) -> list[Any]:
-    """onnxruntime's providers for a torch device, the wanted one first.
+    """Providers of onnxruntime for a torch device, the wanted one first.
 
     CUDA without TF32 and without timing trials, so that it computes the same in every run.
 
