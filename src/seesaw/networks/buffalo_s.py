@@ -74,7 +74,7 @@ class BuffaloS:
 
     The detector sees one image at a time, since its outputs have no batch axis. Up to 32 crops are
     embedded together if the model can (its graph is tried at loading), else one by one.
-    Found, score and box do not depend on the batch at all, embeddings by rounding (1e-6).
+    Found, score and box do not depend on the batch at all, embeddings by rounding only.
 
     Licence: the package is MIT, but its model packs are for non-commercial research only.
 
