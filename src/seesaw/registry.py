@@ -392,6 +392,14 @@ NETWORKS = Registry(
             weights="file",
             label="MiDaS DPT-Hybrid",
         ),
+        "buffalo_s": NetworkEntry(
+            target="seesaw.networks.buffalo_s:BuffaloS",
+            version="1",
+            kind="faces",
+            weights="file",
+            torch=False,  # onnxruntime as pinned is that for the CPU
+            label="InsightFace buffalo_s",
+        ),
     },
 )
 
