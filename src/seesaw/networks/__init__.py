@@ -69,7 +69,9 @@ def load_network(
     if entry.weights is None and weights is not None:
         raise ValueError(f"network {name!r} has no weights, but {weights} was given")
     cls = NETWORKS.load(name)
-    accepted = [key for key in inspect.signature(cls).parameters if key not in ("weights", "device")]
+    accepted = [
+        key for key in inspect.signature(cls).parameters if key not in ("weights", "device")
+    ]
     bad = [key for key in options if key not in accepted]
     if bad:
         raise ValueError(

@@ -175,7 +175,7 @@ class ClipVitB32:
 
     @staticmethod
     def _shaped(tensor: Tensor, key: str) -> Tensor:
-        """timm's tensor (on meta) in the shape that the official one has."""
+        """A tensor of timm's (on meta) in the shape that the official one has."""
         if key == "visual.class_embedding":
             return tensor.flatten()
         if key == "visual.positional_embedding":

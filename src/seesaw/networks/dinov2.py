@@ -92,9 +92,7 @@ class _Dinov2:
                 dynamic_img_size=True,
                 weight_init="skip",
             )
-        state = published_state(
-            weights, file=file, layout=vit.state_dict(), adapt=official_names
-        )
+        state = published_state(weights, file=file, layout=vit.state_dict(), adapt=official_names)
         own = {key: value.float().contiguous() for key, value in state.items()}
         vit.load_state_dict(own, strict=True, assign=True)
         self.dim = self.width
@@ -145,7 +143,6 @@ class _Dinov2:
         pixels = normalised(self.prepare(images), mean, std, self.device)
         return {"features": self.run(pixels, self.positions)[:, 0].cpu().numpy()}
 
-    @torch.inference_mode()
     def tokens(self, images: Tensor) -> Tensor:
         """Patch tokens as the VF loss takes them, row by row.
 
@@ -158,7 +155,8 @@ class _Dinov2:
             images: float ``(N, 3, H, W)`` in [-1, 1].
 
         Returns:
-            float32 ``(N, 256, dim)``, after the last LayerNorm.
+            float32 ``(N, 256, dim)``, after the last LayerNorm. The weights are frozen; gradients
+            reach the images.
         """
         pixels = images.to(self.device, torch.float32)
         pixels = F.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", align_corners=False)

@@ -21,16 +21,16 @@ def squeezed(image: Image.Image, side: int = SIDE) -> Image.Image:
 
 
 def cropped(image: Image.Image, resize: int, side: int = SIDE) -> Image.Image:
-    """torchvision's ``Resize(resize)`` (PIL's bicubic, the shorter side) and ``CenterCrop(side)``.
+    """PIL's bicubic and torchvision's crop: ``Resize(resize)``, ``CenterCrop(side)``.
 
-    An image whose shorter side has ``resize`` pixels already is only cropped.
+    ``resize`` is for the shorter side; an image that has it already is only cropped.
     """
     resized = TF.resize(image, resize, interpolation=TF.InterpolationMode.BICUBIC)
     return TF.center_crop(resized, side)
 
 
 def prepared(images: np.ndarray, prepare: Prepare, side: int = SIDE) -> np.ndarray:
-    """uint8 RGB ``(N, 3, H, W)``, one by one through ``prepare``, to uint8 ``(N, 3, side, side)``."""
+    """Images ``(N, 3, H, W)``, one by one, through ``prepare`` to uint8 ``(N, 3, side, side)``."""
     result = np.empty((len(images), side, side, 3), np.uint8)
     for row, image in zip(result, images, strict=True):
         row[:] = prepare(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))))
@@ -46,7 +46,9 @@ def normalised(
     return (pixels - centre) / spread
 
 
-def fused(state: Mapping[str, Tensor], parts: tuple[str, str, str], whole: str) -> dict[str, Tensor]:
+def fused(
+    state: Mapping[str, Tensor], parts: tuple[str, str, str], whole: str
+) -> dict[str, Tensor]:
     """Query, key and value, stored apart, as one tensor (in rows), as the official files have them.
 
     Args:

@@ -23,6 +23,17 @@ from seesaw.autoencoders.inert import Placeholder
 MARK = "constants.pkl"
 """A file that TorchScript archives have, and files of ``torch.save`` have not."""
 
+DAMAGED = (
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What reading a damaged archive raises."""
+
 DTYPES = {
     "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
@@ -42,7 +53,9 @@ def is_torchscript(path: str | Path) -> bool:
     if not Path(path).is_file() or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.count("/") == 1 and name.endswith(f"/{MARK}") for name in archive.namelist())
+        return any(
+            name.count("/") == 1 and name.endswith(f"/{MARK}") for name in archive.namelist()
+        )
 
 
 def torchscript_state(path: str | Path) -> dict[str, Tensor]:
@@ -56,7 +69,7 @@ def torchscript_state(path: str | Path) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             tree = _Reader(archive).load()
-    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, RuntimeError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f"{path} is a damaged TorchScript archive, or one of torch before 1.4 ({error}); "
             "download it again, or save its state dict as safetensors"
@@ -69,19 +82,21 @@ def torchscript_state(path: str | Path) -> dict[str, Tensor]:
 class _Module:
     """Attributes of an object of the archive's own classes."""
 
-    def __new__(cls, *_: Any) -> "_Module":
-        return super().__new__(cls)
+    attributes: dict[str, Any]
 
-    def __init__(self, *_: Any) -> None:
-        self.attributes: dict[str, Any] = {}
+    def __new__(cls, *_: Any) -> "_Module":
+        # a pickle makes objects without calling __init__
+        made = super().__new__(cls)
+        made.attributes = {}
+        return made
 
     def __setstate__(self, state: Any) -> None:
         self.attributes = state if isinstance(state, dict) else {}
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        """Tensors of this object and of those within it, by dotted name."""
+        """Those of this object and of the objects within it, by dotted name."""
         found: dict[str, Tensor] = {}
-        for name, value in vars(self).get("attributes", {}).items():
+        for name, value in self.attributes.items():
             if isinstance(value, Tensor):
                 found[f"{prefix}{name}"] = value
             elif isinstance(value, _Module):
