@@ -400,6 +400,27 @@ NETWORKS = Registry(
             torch=False,  # onnxruntime as pinned is that for the CPU
             label="InsightFace buffalo_s",
         ),
+        "clip_vit_b32": NetworkEntry(
+            target="seesaw.networks.clip_vit:ClipVitB32",
+            version="1",
+            kind="features",
+            weights="file",
+            label="CLIP ViT-B/32",
+        ),
+        "dinov2_vitb14": NetworkEntry(
+            target="seesaw.networks.dinov2:Dinov2VitB14",
+            version="1",
+            kind="features",
+            weights="file",
+            label="DINOv2 ViT-B/14",
+        ),
+        "dinov2_vitl14": NetworkEntry(
+            target="seesaw.networks.dinov2:Dinov2VitL14",
+            version="1",
+            kind="features",
+            weights="file",
+            label="DINOv2 ViT-L/14",
+        ),
     },
 )
 
@@ -496,6 +517,22 @@ BACKBONES = Registry(
         },
     },
 )
+
+ALIASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "inception_fid": ("inception", {}),
+    "lpips_alex": ("lpips-alex", {}),
+    "lightningdit_xl_1": ("lightningdit-xl/1", {}),
+    "rae_ditdh_xl": ("ditdh-xl", {}),
+    "sit_b_2": ("sit-b/2", {}),
+    "sit_b_1": ("sit-b/1", {}),
+    "sit_b_1d": ("sit-b/1", {"latent_shape": (128, 32), "time_shift": 0.8}),
+    "sit_xl_2": ("sit-xl/2", {"latent_shape": (16, 32, 32)}),
+}
+"""Other name of a network or backbone -> the registered one and its options.
+
+The functions that load one in Python take these names too; configs do not. The SiTs are those that
+the reference numbers were made with.
+"""
 
 SOURCES = Registry(
     "image source",

@@ -19,12 +19,17 @@ A network of the kind ``features`` that classifies has the attribute ``head``: f
 what its features are multiplied with (the Inception Score needs it; see :func:`head_of`).
 """
 
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from seesaw.registry import NETWORKS
+from seesaw.registry import ALIASES, NETWORKS
+
+FEATURE_KINDS = ("features", "perceptual")
+DETECTOR_KINDS = ("edges", "map", "labels", "faces")
 
 
 class Network(Protocol):
@@ -40,11 +45,20 @@ class Network(Protocol):
         ...
 
 
-def load_network(name: str, weights: str | Path | None = None, device: str = "cpu") -> Network:
+def load_network(
+    name: str, weights: str | Path | None = None, device: str = "cpu", **options: Any
+) -> Network:
     """The network registered as ``name``, with its weights, on ``device``.
 
+    Args:
+        name: a name in :data:`seesaw.registry.NETWORKS`.
+        weights: the weights file, for a network that has one.
+        device: torch device.
+        options: of the network's class, such as ``crop`` of DINOv2.
+
     Raises:
-        ValueError: the name is unknown, or weights are missing or not wanted.
+        ValueError: the name is unknown, weights are missing or not wanted, or the network does not
+            take an option.
     """
     entry = NETWORKS[name]
     if entry.weights is not None and weights is None:
@@ -54,7 +68,69 @@ def load_network(name: str, weights: str | Path | None = None, device: str = "cp
         )
     if entry.weights is None and weights is not None:
         raise ValueError(f"network {name!r} has no weights, but {weights} was given")
-    return NETWORKS.load(name)(weights, device)
+    cls = NETWORKS.load(name)
+    accepted = [
+        key for key in inspect.signature(cls).parameters if key not in ("weights", "device")
+    ]
+    bad = [key for key in options if key not in accepted]
+    if bad:
+        raise ValueError(
+            f"network {name!r} does not take {', '.join(map(repr, bad))}; beside weights and "
+            f"device it takes {', '.join(accepted) or 'nothing'}"
+        )
+    return cls(weights, device, **options)
+
+
+def load_feature_network(
+    name: str, weights: str | Path | None = None, device: str = "cpu", **options: Any
+) -> Network:
+    """As :func:`load_network`, of a network that embeds images or compares two (``perceptual``).
+
+    Args:
+        name: a name in :data:`seesaw.registry.NETWORKS` or :data:`seesaw.registry.ALIASES`.
+        weights: see :func:`load_network`.
+        device: torch device.
+        options: see :func:`load_network`.
+
+    Raises:
+        ValueError: a detector; or see :func:`load_network`.
+    """
+    return _load_kind(name, FEATURE_KINDS, "load_detector", weights, device, options)
+
+
+def load_detector(
+    name: str, weights: str | Path | None = None, device: str = "cpu", **options: Any
+) -> Network:
+    """As :func:`load_network`, of a network that detects edges, depth, labels or faces.
+
+    Args:
+        name: a name in :data:`seesaw.registry.NETWORKS` or :data:`seesaw.registry.ALIASES`.
+        weights: see :func:`load_network`.
+        device: torch device.
+        options: see :func:`load_network`.
+
+    Raises:
+        ValueError: a feature network; or see :func:`load_network`.
+    """
+    return _load_kind(name, DETECTOR_KINDS, "load_feature_network", weights, device, options)
+
+
+def _load_kind(
+    name: str,
+    kinds: Sequence[str],
+    other: str,
+    weights: str | Path | None,
+    device: str,
+    options: dict[str, Any],
+) -> Network:
+    name, settings = ALIASES.get(name, (name, {}))
+    if NETWORKS[name].kind not in kinds:
+        fitting = [key for key in NETWORKS if NETWORKS[key].kind in kinds]
+        raise ValueError(
+            f"network {name!r} is of kind {NETWORKS[name].kind!r}, which {other} loads; here the "
+            f"kinds are {', '.join(kinds)}: {', '.join(fitting)}"
+        )
+    return load_network(name, weights, device, **{**settings, **options})
 
 
 def head_of(network: Network) -> np.ndarray | None:

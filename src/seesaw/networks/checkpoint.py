@@ -16,6 +16,7 @@ def published_state(
     file: str,
     layout: State,
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+    read: Callable[[str | Path], dict[str, Tensor]] = read_state,
 ) -> dict[str, Tensor]:
     """The tensors of a published file, checked strictly. Nothing is ever downloaded.
 
@@ -25,6 +26,7 @@ def published_state(
         layout: tensors (on any device) with the names, shapes and dtypes that it must have.
         adapt: applied to what is in the file before the check: adds what old files lack, drops what
             is not used.
+        read: how the tensors are got out of the file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -32,7 +34,7 @@ def published_state(
             ``layout``; see :mod:`seesaw.autoencoders.weights`.
     """
     try:
-        state = adapt(read_state(path))
+        state = adapt(read(path))
         check_state(layout, state, Path(path))
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"{error}\nWhat is needed here is {file}.") from error

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seesaw.autoencoders.weights import check_state, read_state
-from seesaw.registry import BACKBONES
+from seesaw.registry import ALIASES, BACKBONES
 
 AVERAGED = "ema"
 """Where official checkpoints keep the averaged weights, which published samples are made with."""
@@ -75,7 +75,7 @@ def load_backbone(
     """A backbone in evaluation mode on ``device``, float32, without gradients.
 
     Args:
-        name: a name in :data:`seesaw.registry.BACKBONES`.
+        name: a name in :data:`seesaw.registry.BACKBONES` or :data:`seesaw.registry.ALIASES`.
         weights: the official file (or one of the same layout), loaded strictly. Of a training
             checkpoint the averaged weights (``ema``) are taken. None: initial weights, which
             predict zero.
@@ -87,6 +87,7 @@ def load_backbone(
         ValueError: unknown name, config keys that it does not take, a size that does not work out,
             or a file that does not fit; see :func:`seesaw.autoencoders.weights.load_weights`.
     """
+    name, options = ALIASES.get(name, (name, {}))
     entry = BACKBONES[name]
     cls = BACKBONES.load(name)
     accepted = inspect.signature(cls).parameters
@@ -96,7 +97,7 @@ def load_backbone(
             f"backbone {name!r} does not take {', '.join(map(repr, bad))}; it takes "
             f"{', '.join(accepted)}"
         )
-    settings = {**entry.config, **(config or {})}
+    settings = {**entry.config, **options, **(config or {})}
     if weights is None:
         backbone = cls(**settings)
     else:
