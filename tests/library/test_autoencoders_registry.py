@@ -291,7 +291,7 @@ def test_a_published_one_with_other_options_or_weights():
     assert (half["name"], half["weights"]) == ("half", plain["weights"])
     assert own["weights"] == "my.pt"
     assert not {"files", "source", "published"} & set(own)
-    assert set(raw["weights"]) == {"encoder", "decoder"}
+    assert raw["config"]["latents"] == "raw"
     normal = {"name": "n", "like": "vavae_f16d32", "config": {"latents": "normalized"}}
     assert set(resolve_autoencoders([normal], REGISTRY)[0]["weights"]) == {"autoencoder", "stats"}
     for name, words in (("vavae", "Did you mean 'vavae'"), ("e2e-vae", "no public weights found")):
