@@ -64,7 +64,7 @@ def test_memory_grows_with_each_attempt():
     assert all("* attempt" in line for line in inline), inline
     common = (ROOT / "workflow/rules/common.smk").read_text()
     function = common[common.index("def get_packing_memory") :]
-    assert "* attempt" in function[: function.index("\n\n\n")]
+    assert "attempt * " in function[: function.index("\n\n\n")]
     profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
     assert "* attempt" in profile["default-resources"]["mem_mb"]
     assert profile["retries"] >= 1
