@@ -137,15 +137,7 @@ def _variant(
     if not given["files"]:
         raise ValueError(f"{where}: {item['like']!r}: {given['confidence']['note']}")
     own = {key: value for key, value in item.items() if key not in ("like", "config")}
-    wanted = dict(item.get("config", {}))
-    given = {
-        **given,
-        "options": {**given.get("options", {}), **wanted},
-        **{key: wanted[key] for key in ("normalization",) if key in wanted},
-        "config": {**given.get("config", {}), **wanted},
-    }
-    changed = {item["like"]: given}
-    base = resolve_autoencoder(item["like"], {**registry, "autoencoders": changed}, folder)
+    base = resolve_autoencoder(item["like"], registry, folder, item.get("config", {}))
     dropped = {"published", "duplicate_of"}  # the papers' numbers are not this one's
     if "weights" in item:
         dropped |= {"files", "source", "confidence"}
@@ -153,7 +145,10 @@ def _variant(
 
 
 def resolve_autoencoder(
-    name: str, registry: Mapping[str, Mapping[str, Any]], folder: str | Path = WEIGHTS
+    name: str,
+    registry: Mapping[str, Mapping[str, Any]],
+    folder: str | Path = WEIGHTS,
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A published autoencoder as an entry of the pool, its architecture merged into it.
 
@@ -161,6 +156,7 @@ def resolve_autoencoder(
         name: in the registry's ``autoencoders``, one with files.
         registry: ``config/autoencoders.yaml``.
         folder: of weights.
+        changes: keys of its config that have other values here.
 
     Returns:
         Keys of an entry in a config (``docs/config.md``). ``weights`` is a path, or role -> path:
@@ -169,7 +165,7 @@ def resolve_autoencoder(
     """
     given = registry["autoencoders"][name]
     architecture = registry["architectures"][given["architecture"]]
-    config = config_of(given, registry)
+    config = {**config_of(given, registry), **(changes or {})}
     files = {role: described_file(file, given, folder) for role, file in given["files"].items()}
     wanted = {"stats"} if config.get("latents") == "normalized" else set()
     places = {

@@ -5,43 +5,14 @@ import json
 import diffusers
 import pytest
 import torch
+from published_tiny import TINY
 from safetensors.torch import save_file
 
 from seesaw.autoencoders import load_autoencoder
 from seesaw.autoencoders.base import build_autoencoder
 from seesaw.autoencoders.one_frame import fold_time
 
-QWEN = {
-    "base_dim": 8,
-    "z_dim": 3,
-    "dim_mult": [1, 2],
-    "num_res_blocks": 1,
-    "temperal_downsample": [True],
-    "latents_mean": [0.1, 0.2, 0.3],
-    "latents_std": [1.0, 2.0, 4.0],
-}
-COG = {
-    "block_out_channels": [8, 16],
-    "down_block_types": ["CogVideoXDownBlock3D"] * 2,
-    "up_block_types": ["CogVideoXUpBlock3D"] * 2,
-    "latent_channels": 3,
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-}
-LTX = {
-    "latent_channels": 5,
-    "block_out_channels": [8, 8],
-    "decoder_block_out_channels": [8, 8],
-    "down_block_types": ["LTXVideoDownBlock3D"] * 2,
-    "layers_per_block": [1, 1, 1],
-    "decoder_layers_per_block": [1, 1, 1],
-    "spatio_temporal_scaling": [True, False],
-    "decoder_spatio_temporal_scaling": [True, False],
-    "decoder_inject_noise": [False] * 3,
-    "downsample_type": ["conv", "conv"],
-    "upsample_residual": [False] * 2,
-    "upsample_factor": [1, 1],
-}
+QWEN, COG, LTX = (TINY[name]["official"] for name in ("qwenimage-kl", "cogvideox-kl", "ltx-kl"))
 KL = {
     "block_out_channels": [8, 16],
     "down_block_types": ["DownEncoderBlock2D"] * 2,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from published_tiny import TINY
 
 from seesaw.autoencoders.ldm_kl import LdmKL
 from seesaw.autoencoders.one_frame import LTXKL
@@ -70,23 +71,7 @@ def test_differences_by_hand():
 
 
 def test_filled_weights_keep_the_size_of_activations():
-    model = LTXKL(
-        resolution=32,
-        official={
-            "latent_channels": 5,
-            "block_out_channels": [8, 8],
-            "decoder_block_out_channels": [8, 8],
-            "down_block_types": ["LTXVideoDownBlock3D"] * 2,
-            "layers_per_block": [1, 1, 1],
-            "decoder_layers_per_block": [1, 1, 1],
-            "spatio_temporal_scaling": [True, False],
-            "decoder_spatio_temporal_scaling": [True, False],
-            "decoder_inject_noise": [False] * 3,
-            "downsample_type": ["conv", "conv"],
-            "upsample_residual": [False] * 2,
-            "upsample_factor": [1, 1],
-        },
-    ).eval()
+    model = LTXKL(resolution=32, **TINY["ltx-kl"]).eval()
     benchmark.fill(model)
     latents, images = benchmark.round_trip(model, CPU)
     assert 0.1 < latents.std() < 10
