@@ -57,7 +57,8 @@ class MetricEntry(Entry):
 
     ``reads`` is ``"images"`` (reference and reconstructed images) or ``"conditions"`` (what the
     network that plays ``role`` extracted from both). ``role`` is also how the network is found in
-    the config block ``networks:``.
+    the config block ``networks:``. ``source`` says whose definition it is, ``traps`` what has misled
+    people who compared such numbers.
     """
 
     reads: Literal["images", "conditions"]
@@ -66,6 +67,8 @@ class MetricEntry(Entry):
     unit: str
     higher_is_better: bool
     formula: str
+    source: str = ""
+    traps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +77,16 @@ class NetworkEntry(Entry):
 
     ``kind`` says what it extracts (see :mod:`seesaw.networks`). ``weights`` says where its weights
     come from: ``None`` (it has none), ``"trained"`` (by ``trainer`` on the mini world, unless the
-    config names a file), ``"file"`` (a file that the config names).
+    config names a file), ``"file"`` (a file that the config names). ``options`` are given to the
+    target, so that one class under several names can work by several protocols. ``source`` and
+    ``licence`` are those of code and weights.
     """
 
     kind: Literal["edges", "map", "labels", "faces", "features", "perceptual"]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    licence: str = ""
+    traps: tuple[str, ...] = ()
     weights: Literal["trained", "file"] | None = None
     trainer: str | None = None
     torch: bool = True
@@ -432,7 +441,9 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "inception": ("features",),
     "clip": ("features",),
     "dino": ("features",),
+    "dino-large": ("features",),
     "lpips": ("perceptual",),
+    "lpips-vgg": ("perceptual",),
 }
 """Role in the study -> kinds of network that can play it."""
 

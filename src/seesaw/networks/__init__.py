@@ -54,7 +54,7 @@ def load_network(
         name: a name in :data:`seesaw.registry.NETWORKS`.
         weights: the weights file, for a network that has one.
         device: torch device.
-        options: of the network's class, such as ``crop`` of DINOv2.
+        options: of the network's class, such as ``crop`` of DINOv2; they go before the entry's own.
 
     Raises:
         ValueError: the name is unknown, weights are missing or not wanted, or the network does not
@@ -78,7 +78,7 @@ def load_network(
             f"network {name!r} does not take {', '.join(map(repr, bad))}; beside weights and "
             f"device it takes {', '.join(accepted) or 'nothing'}"
         )
-    return cls(weights, device, **options)
+    return cls(weights, device, **{**entry.options, **options})
 
 
 def load_feature_network(
