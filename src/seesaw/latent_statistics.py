@@ -1,9 +1,10 @@
-"""Moments of latents, image by image: mean, standard deviation, excess kurtosis, what is not finite.
+"""Moments of latents, image by image: mean, standard deviation, kurtosis, what is not finite.
 
 Central moments of each image and channel are taken in float64 about the image's own mean, and
-merged (Pebay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
-statistical moments", Sandia report SAND2008-6212, 2008). Means count from the first number of their
-channel, so that nothing cancels however large they are, and what is constant has no spread. Images are merged in blocks of :data:`BLOCK` by their place in the order, whatever batches
+merged (Pebay, "Formulas for robust, one-pass parallel computation of covariances and
+arbitrary-order statistical moments", Sandia report SAND2008-6212, 2008). Means count from the first
+number of their channel, so that nothing cancels however large they are, and what is constant has no
+spread. Images are merged in blocks of :data:`BLOCK` by their place in the order, whatever batches
 they came in: the same images in the same order give the same bits.
 """
 

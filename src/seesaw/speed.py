@@ -126,7 +126,7 @@ def cpu_name() -> str:
 
 
 def process_peak_bytes() -> int:
-    """Largest resident set of this process since it began, loading of libraries and weights included.
+    """Largest resident set of this process so far, libraries and the loading of weights included.
 
     Linux's own mark of it; elsewhere that of ``getrusage``.
     """
