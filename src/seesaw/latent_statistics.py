@@ -51,19 +51,19 @@ class LatentStatistics:
                 f"statistics of latents were given {latents.shape} of {latents.dtype}; they take "
                 f"float32, (N, {', '.join(map(str, self.latent_shape))})"
             )
-        rows = np.moveaxis(latents, self._axis + 1, 1).reshape(len(latents), self._channels, -1)
+        size = math.prod(self.latent_shape) // self._channels
+        rows = np.moveaxis(latents, self._axis + 1, 1).reshape(-1, self._channels, size)
         if self._origin is None and len(rows):
             self._origin = rows[0, :, 0].astype(np.float64)
-        step = max(1, min(BLOCK, CACHED // math.prod(self.latent_shape)))
         at = 0
         while at < len(rows):
-            chunk = rows[at : at + min(step, BLOCK - self._filled)]
-            found = image_moments(chunk, self._origin)
+            images = rows[at : at + BLOCK - self._filled]
+            found = self._moments(images)
             if not np.isfinite(found).all():
-                self.not_finite += int(np.count_nonzero(~np.isfinite(chunk)))
-            self._block[:, self._filled : self._filled + len(chunk)] = found
-            self._filled += len(chunk)
-            at += len(chunk)
+                self.not_finite += int(np.count_nonzero(~np.isfinite(images)))
+            self._block[:, self._filled : self._filled + len(images)] = found
+            self._filled += len(images)
+            at += len(images)
             if self._filled == BLOCK:
                 self._total, self._filled = self._merged(), 0
 
@@ -95,6 +95,17 @@ class LatentStatistics:
             }
         return {**found, "numbers": int(total[0].sum()), "not_finite": self.not_finite}
 
+    def _moments(self, images: np.ndarray) -> np.ndarray:
+        """Moments ``(5, N, C)`` of each image and channel of ``(N, C, M)``."""
+        rows = images.reshape(-1, images.shape[-1])
+        origins = np.tile(self._origin, len(images))
+        step = max(1, CACHED // rows.shape[1])
+        parts = [
+            row_moments(rows[at : at + step], origins[at : at + step])
+            for at in range(0, len(rows), step)
+        ]
+        return np.concatenate(parts, axis=1).reshape(5, *images.shape[:2])
+
     def _merged(self) -> np.ndarray | None:
         """All images so far, ``(5, C)``; None if there were none."""
         if not self._filled:
@@ -104,35 +115,34 @@ class LatentStatistics:
             return block if self._total is None else pooled(np.stack([self._total, block], axis=1))
 
 
-def image_moments(values: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Moments of each image and channel.
+def row_moments(values: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """Moments of each row, which depend on the numbers of that row only, to the last bit.
 
     Args:
-        values: float32 ``(N, C, M)``.
-        origin: float64 ``(C,)``: what the means count from, some number like those of the channel.
+        values: float32 ``(K, M)``.
+        origins: float64 ``(K,)``: what the means count from, some number like those of the row.
 
     Returns:
-        float64 ``(5, N, C)``: count ``M``, mean minus origin, and the sums of the second, third and
-        fourth powers of the deviations from the mean. Each row depends on its own numbers only.
+        float64 ``(5, K)``: count ``M``, mean minus origin, and the sums of the second, third and
+        fourth powers of the deviations from the mean.
     """
     deviation = np.empty(values.shape)  # in this layout, so that sums run along memory
     with np.errstate(invalid="ignore"):
-        np.subtract(values, origin[:, None], out=deviation)
+        np.subtract(values, origins[:, None], out=deviation)
         mean = deviation.mean(-1)
-        deviation -= mean[..., None]
+        deviation -= mean[:, None]
         square = deviation * deviation
         second = square.sum(-1)
         third = np.multiply(square, deviation, out=deviation).sum(-1)
         fourth = np.multiply(square, square, out=square).sum(-1)
-        count = np.full(mean.shape, float(values.shape[-1]))
-        return np.stack([count, mean, second, third, fourth])
+    return np.stack([np.full(len(values), float(values.shape[1])), mean, second, third, fourth])
 
 
 def pooled(moments: np.ndarray) -> np.ndarray:
     """Moments of all numbers of several groups, from those of each group.
 
     Args:
-        moments: ``(5, K, ...)`` of K groups, as :func:`image_moments` returns them, all with the
+        moments: ``(5, K, ...)`` of K groups, as :func:`row_moments` returns them, all with the
             same origin.
 
     Returns:

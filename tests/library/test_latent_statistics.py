@@ -114,7 +114,7 @@ class TestProperties:
 
 def test_chunks_of_large_latents_change_no_bit(monkeypatch):
     latents = drawn((20, 8, 32, 32))
-    assert 1 < CACHED // latents[0].size < 20
+    assert 1 < CACHED // (32 * 32) < 20 * 8
     whole = summary(latents)
     for cached in (1, 10**9):
         monkeypatch.setattr("seesaw.latent_statistics.CACHED", cached)
