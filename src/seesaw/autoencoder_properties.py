@@ -50,7 +50,7 @@ def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "Decoding [images/s]": speed["decode"]["images_per_second"],
         "Peak memory [GB]": speed["peak_bytes"] / 1e9,
         "Peak memory of": speed["peak_of"],
-        "Device": speed["device"] + (f", {threads} thread(s)" if threads else ""),
+        "Device": speed["device"] + (f", threads: {threads}" if threads else ""),
         "Dtype": _said(speed["dtype"], NOT_MEASURED),
         "Batch size": speed["encode"]["batch_size"],
         "Latent mean": latents["mean"],

@@ -93,7 +93,7 @@ def test_what_cannot_be_seen_is_said_in_words():
     assert row["Parameters"] == row["Dtype"] == "not measured"
     assert row["Latent excess kurtosis"] == "undefined"
     assert row["Excess kurtosis within channels (median)"] == "undefined"
-    assert row["Device"] == "CPU Y, 2 thread(s)"
+    assert row["Device"] == "CPU Y, threads: 2"
     assert math.isclose(row.iloc[3], 3072 / 192)
     assert table["Remark"].tolist() == ["", "speed of a single batch, not warmed up"]
     assert table.loc["grid", "Parameters"] == 12345
