@@ -43,15 +43,16 @@ class Timed:
         """Call the function."""
         cuda = torch.device(self.device).type == "cuda"
         if cuda:
-            torch.cuda.reset_peak_memory_stats()
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
         start = time.perf_counter()
         result = self.function(*rows, **options)
         if cuda:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
         self.calls.append((len(rows[0]), time.perf_counter() - start))
         if cuda:
-            self.peak_bytes = max(self.peak_bytes or 0, torch.cuda.max_memory_allocated())
+            peak = torch.cuda.max_memory_allocated(self.device)
+            self.peak_bytes = max(self.peak_bytes or 0, peak)
         return result
 
 
@@ -105,7 +106,7 @@ def speed(autoencoder: Any, encode: Timed, decode: Timed, device: str) -> dict[s
     cuda = torch.device(device).type == "cuda"
     peaks = [step.peak_bytes for step in (encode, decode) if step.peak_bytes is not None]
     return {
-        "device": torch.cuda.get_device_name() if cuda else cpu_name(),
+        "device": torch.cuda.get_device_name(device) if cuda else cpu_name(),
         "threads": None if cuda else torch.get_num_threads(),
         "dtype": _dtype(autoencoder),
         "torch": torch.__version__,

@@ -17,14 +17,14 @@ class Device:
         monkeypatch.setattr("seesaw.speed.time.perf_counter", lambda: self.now)
         monkeypatch.setattr(torch.cuda, "synchronize", self.synchronize)
         monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", self.reset)
-        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: self.peak)
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU of this test")
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: self.peak)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU of this test")
 
-    def synchronize(self):
+    def synchronize(self, device):
         self.now += self.pending
         self.pending = 0.0
 
-    def reset(self):
+    def reset(self, device):
         self.peak = self.held
 
     def step(self, seconds, memory):
@@ -63,7 +63,7 @@ def test_each_step_pays_for_its_own_work(device):
 
 
 def test_on_the_cpu_nobody_waits_for_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: pytest.fail("no GPU here"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: pytest.fail("no GPU here"))
     step = Timed(lambda rows: rows, "cpu")
     step([1, 2])
     found = speed(object(), step, step, "cpu")
