@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from seesaw.autoencoders.base import decode_float, encode_uint8, load_autoencoder, to_uint8
 from seesaw.batching import Batched, fitted_sizes
-from seesaw.files import sha256_of
+from seesaw.files import sha256_of, write_json
+from seesaw.latent_statistics import LatentStatistics
 from seesaw.progress import progress
 from seesaw.seeds import normal_per_image
 from seesaw.shards import Shards, ShardWriter
+from seesaw.speed import Timed, speed
 
 logger = logging.getLogger(__name__)
 
@@ -82,13 +84,16 @@ def reconstruct_images(
     posterior: str,
     seed: int,
     device: str,
+    output_speed: str | Path | None = None,
 ) -> None:
     """Encode and decode every image of a packed split.
 
     Writes shards with the fields ``images`` (uint8, rounded half up), ``latents`` (float32) and
     ``clipped`` (share of values outside [-1, 1] before rounding), in the order of the split.
-    Batches that do not fit into memory are halved; the manifest's ``meta`` then says so
-    (``fitted_batch_size``).
+    The manifest's ``meta`` holds the statistics of the latents as stored
+    (:class:`seesaw.latent_statistics.LatentStatistics`). Batches that do not fit into memory are
+    halved; ``meta`` then says so (``fitted_batch_size``). Speed and memory, which no two runs have
+    alike, are in a file of their own.
 
     Args:
         family: autoencoder family or ``"module:Class"``.
@@ -101,9 +106,11 @@ def reconstruct_images(
         posterior: ``"mean"`` or ``"sample"``.
         seed: for posterior samples.
         device: torch device.
+        output_speed: JSON to write, see :func:`seesaw.speed.speed`; None: none.
 
     Raises:
-        ValueError: the autoencoder breaks its contract or makes NaN or infinity.
+        ValueError: the autoencoder breaks its contract or makes NaN or infinity; then the images
+            are named, and there is no manifest.
     """
     source = Shards(images)
     autoencoder = load_autoencoder(family, weights, config, device=device)
@@ -115,12 +122,13 @@ def reconstruct_images(
         "parameters": _parameter_count(autoencoder),
         "source": dict(source.meta),
     }
-    encode = Batched(
-        partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device),
-        "encoding",
+    encode_timed = Timed(
+        partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device), device
     )
-    decode = Batched(partial(decode_batch, autoencoder), "decoding")
-    total, squares, clipped_sum, count, start = 0.0, 0.0, 0.0, 0, time.monotonic()
+    decode_timed = Timed(partial(decode_batch, autoencoder), device)
+    encode, decode = Batched(encode_timed, "encoding"), Batched(decode_timed, "decoding")
+    statistics = LatentStatistics(autoencoder.latent_shape)
+    clipped_shares, start = [], time.monotonic()
     batches = progress(
         source.batches(["images"], batch_size),
         total=-(-len(source) // batch_size),
@@ -135,14 +143,13 @@ def reconstruct_images(
             writer.add(
                 batch.ids, {"images": reconstructions, "latents": stored, "clipped": clipped}
             )
-            total += float(stored.sum(dtype=np.float64))
-            squares += float(np.square(stored, dtype=np.float64).sum())
-            clipped_sum += float(clipped.sum(dtype=np.float64))
-            count += stored.size
-        mean = total / count
-        meta["latents"] = {"mean": mean, "std": max(squares / count - mean**2, 0.0) ** 0.5}
-        meta["clipped_share"] = clipped_sum / len(source)
+            statistics.add(stored)
+            clipped_shares.append(clipped)
+        meta["latents"] = statistics.summary()
+        meta["clipped_share"] = float(np.concatenate(clipped_shares).mean(dtype=np.float64))
         meta.update(fitted_sizes(encode, decode))
+    if output_speed is not None:
+        write_json(output_speed, speed(autoencoder, encode_timed, decode_timed, device))
     logger.info("%.1f images/s on %s", len(source) / (time.monotonic() - start), device)
 
 

@@ -575,7 +575,7 @@ STAGES: Mapping[str, str] = {
     "assets": "1",
     "data": "1",
     "autoencoders": "1",
-    "reconstruct": "1",
+    "reconstruct": "2",
     "conditions": "1",
     "metrics": "1",
     "neighbours": "1",

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
+from seesaw.autoencoder_properties import autoencoder_properties
 from seesaw.autoencoders.base import to_uint8
+from seesaw.files import read_json
 from seesaw.reconstruct import reconstruct_images
 from seesaw.shards import Shards, ShardWriter
 
@@ -14,12 +17,15 @@ class Shift(torch.nn.Module):
 
     resolution, latent_shape, spatial, stochastic = 8, (3, 8, 8), True, True
 
-    def __init__(self, amount=0.0, spread=0.0, poison=None):
+    def __init__(self, amount=0.0, spread=0.0, poison=None, poison_latents=None):
         super().__init__()
         self.amount, self.spread, self.poison = amount, spread, poison
+        self.poison_latents = poison_latents
         self.parameter = torch.nn.Parameter(torch.zeros(5))
 
     def encode(self, images, noise=None):
+        if self.poison_latents is not None:
+            images[images.mean((1, 2, 3)) > self.poison_latents] = torch.inf
         return images if noise is None else images + self.spread * noise
 
     def decode(self, latents):
@@ -27,6 +33,20 @@ class Shift(torch.nn.Module):
         if self.poison is not None:
             out[out.mean((1, 2, 3)) > self.poison] = torch.nan
         return out
+
+
+class NoModule:
+    """A person's class without torch: channels of 2 x 2 means as tokens, which it cannot undo."""
+
+    resolution, latent_shape = 8, (16, 3)
+
+    def encode(self, images):
+        means = torch.nn.functional.avg_pool2d(images, 2)
+        return means.flatten(2).transpose(1, 2)
+
+    def decode(self, latents):
+        coarse = latents.transpose(1, 2).reshape(-1, 3, 4, 4)
+        return torch.nn.functional.interpolate(coarse, scale_factor=2)
 
 
 @pytest.fixture
@@ -38,16 +58,20 @@ def images(tmp_path):
     return tmp_path / "val/manifest.json"
 
 
-def run(images, tmp_path, *, batch_size=4, posterior="mean", name="out", seed=0, **config):
+def run(
+    images, tmp_path, *, batch_size=4, shard_size=10, posterior="mean", name="out", seed=0,
+    family="Shift", **config,
+):  # fmt: skip
     output = tmp_path / name / "manifest.json"
     reconstruct_images(
-        family=f"{__name__}:Shift",
+        family=f"{__name__}:{family}",
         config=config,
         weights=None,
         images=images,
         output=output,
+        output_speed=tmp_path / name / "speed.json",
         batch_size=batch_size,
-        shard_size=10,
+        shard_size=shard_size,
         posterior=posterior,
         seed=seed,
         device="cpu",
@@ -81,10 +105,51 @@ def test_meta_says_what_was_done(images, tmp_path):
     assert meta["latents"]["std"] == pytest.approx(0.577, abs=0.05)
 
 
+@pytest.mark.parametrize(("family", "channel"), [("Shift", 1), ("NoModule", 2)])
+def test_meta_describes_the_latents_as_stored(images, tmp_path, family, channel):
+    found = run(images, tmp_path, family=family)
+    latents, meta = found.load("latents").astype(np.float64), found.meta["latents"]
+    others = tuple(axis for axis in range(latents.ndim) if axis != channel)
+    np.testing.assert_allclose(meta["channel_mean"], latents.mean(others), rtol=1e-10)
+    np.testing.assert_allclose(meta["channel_std"], latents.std(others), rtol=1e-10)
+    kurtosis = stats.kurtosis(np.moveaxis(latents, channel, 0).reshape(3, -1), axis=1)
+    np.testing.assert_allclose(meta["channel_excess_kurtosis"], kurtosis, rtol=1e-10)
+    assert meta["excess_kurtosis"] == pytest.approx(stats.kurtosis(latents, axis=None))
+    assert meta["std"] == pytest.approx(latents.std(), rel=1e-12)
+    assert (meta["numbers"], meta["not_finite"]) == (latents.size, 0)
+
+
+def test_speed_is_beside_the_manifest_and_not_in_it(images, tmp_path):
+    a, b = (run(images, tmp_path, name=name, batch_size=4) for name in "ab")
+    assert a.path.read_bytes() == b.path.read_bytes()
+    found = read_json(tmp_path / "a/speed.json")
+    assert found["dtype"] == "float32"
+    for step in ("encode", "decode"):
+        # 23 images in shards of 10 by 4: of 4, 4, 2, 4, 4, 2, 3 the first of each size is left out
+        assert (found[step]["images"], found[step]["batch_size"]) == (14, 4)
+        assert found[step]["images_per_second"] == 14 / found[step]["seconds"] > 0
+    assert found["peak_bytes"] > 1e7
+
+
+def test_a_class_that_is_no_module_is_measured_as_far_as_it_goes(images, tmp_path):
+    found = run(images, tmp_path, family="NoModule", batch_size=23)
+    entry = {"family": "mine", "manifest": read_json(found.path)}
+    entry["speed"] = read_json(tmp_path / "out/speed.json")
+    row = autoencoder_properties({"own": entry}).iloc[0]
+    assert row["Parameters"] == row["Dtype"] == "not measured"
+    assert row["Latent shape"] == "16 x 3"
+    assert row["Compression (numbers of the image / of the latent)"] == 4
+    assert row["Encoding [images/s]"] > 0
+    assert row["n images"] == 23
+
+
 @pytest.mark.parametrize("posterior", ["mean", "sample"])
 def test_batches_change_nothing(images, tmp_path, posterior):
     a = run(images, tmp_path, name="a", posterior=posterior, spread=0.3)
-    b = run(images, tmp_path, name="b", posterior=posterior, spread=0.3, batch_size=23)
+    b = run(
+        images, tmp_path, name="b", posterior=posterior, spread=0.3, batch_size=23, shard_size=7
+    )
+    assert a.meta == b.meta
     for field in ("images", "latents", "clipped"):
         np.testing.assert_array_equal(a.load(field), b.load(field))
 
@@ -102,6 +167,15 @@ def test_nan_stops_the_job_and_names_the_images(images, tmp_path):
     with pytest.raises(ValueError, match="NaN or infinity in the reconstruction.*'i"):
         run(images, tmp_path, poison=-0.5)
     assert not (tmp_path / "out/manifest.json").exists()
+
+
+def test_latents_that_are_not_finite_stop_the_job_and_are_named(images, tmp_path):
+    pixels = Shards(images).load("images") / 127.5 - 1
+    bright = Shards(images).ids[int(pixels.mean((1, 2, 3)).argmax())]
+    second = np.sort(pixels.mean((1, 2, 3)))[-2]
+    with pytest.raises(ValueError, match=f"NaN or infinity in the latent of 1 of .*'{bright}'"):
+        run(images, tmp_path, poison_latents=float(second) + 1e-6)
+    assert list((tmp_path / "out").glob("*.json")) == []
 
 
 def test_another_resolution_is_refused(images, tmp_path, monkeypatch):

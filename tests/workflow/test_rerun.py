@@ -57,6 +57,7 @@ def controlling(name, conditions=CONDITIONS):
 
 
 FIGURE4 = [("figure4", "")] if "figure4" in ITEMS else []
+PROPERTIES = [(item, "") for item in ITEMS if item == "autoencoder_properties"]
 SAMPLE_GRID = [("sample_grid", "")] if "sample_grid" in ITEMS else []
 DENOISED = [("ifid_figure2", "")] if "ifid_figure2" in ITEMS else []
 
@@ -156,6 +157,7 @@ def test_a_new_autoencoder_runs_its_own_chain_only(smoke, config_with):
         ("gallery", "newcomer"),
         ("ifid_figure5", ""),
         ("autoencoder_grid", ""),
+        *PROPERTIES,
         *SAMPLE_GRID,
         *DENOISED,
     ]

@@ -485,7 +485,7 @@ def get_samples(wildcards):
 
 
 def get_builds(wildcards):
-    """What Table 2 of the iFID paper says of the autoencoders beside their labels."""
+    """What tables of the autoencoders say of them beside their labels."""
     return {
         name: {"family": entry["family"], "patch_size": entry.get("patch_size", 1)}
         for name, entry in AUTOENCODERS.items()
@@ -626,6 +626,7 @@ TABLES = [
     "correlations",
     "diffusability_losses",
     "network_quality",
+    "autoencoder_properties",
 ]
 FIGURES = [
     "figure1",

@@ -5,6 +5,7 @@ rule reconstruct_images:
         weights=get_weights,
     output:
         manifest="<results>/reconstruct/{autoencoder}/manifest.json",
+        speed="<results>/reconstruct/{autoencoder}/speed.json",
     log:
         "<results>/logs/reconstruct_images/{autoencoder}.log",
     benchmark:

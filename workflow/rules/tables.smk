@@ -196,6 +196,36 @@ rule network_quality:
         "../scripts/network_quality.py"
 
 
+rule autoencoder_properties:
+    """What each autoencoder is and costs: size, speed, memory, statistics of its latents."""
+    input:
+        manifests=expand(
+            "<results>/reconstruct/{autoencoder}/manifest.json",
+            autoencoder=AUTOENCODERS,
+        ),
+        speeds=expand(
+            "<results>/reconstruct/{autoencoder}/speed.json",
+            autoencoder=AUTOENCODERS,
+        ),
+    output:
+        table=report(
+            "<results>/tables/autoencoder_properties.csv",
+            caption="../report/autoencoder_properties.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/autoencoder_properties.log",
+    benchmark:
+        "<results>/benchmarks/autoencoder_properties/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.autoencoder_properties"),
+        autoencoders=get_builds,
+    script:
+        "../scripts/autoencoder_properties.py"
+
+
 rule table1:
     """Seesaw Table 1 as far as a run can have it: what is measured, what each metric selects."""
     input:

@@ -14,6 +14,7 @@ if __name__ == "__main__":
         **with_weights(snakemake.params.model, snakemake.input.weights),
         images=snakemake.input.images,
         output=snakemake.output.manifest,
+        output_speed=snakemake.output.speed,
         batch_size=snakemake.resources.batch_size,
         shard_size=snakemake.params.shard_size,
         posterior=snakemake.params.posterior,
