@@ -170,7 +170,7 @@ METRICS = Registry(
                 "The iFID code maps [0, 1] once more as if it were [-1, 1]: its PSNR is 6.02 dB "
                 "too high (tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID bac6ede, "
                 "evalvae.py). Ranks are as they should be.",
-                "Resizing or cropping by another rule than the reference's costs several dB.",
+                "Equal images have no finite dB; here they count as 100 dB.",
             ),
             beside={"of-mean-mse": "the dB of the mean squared error over all images"},
         ),

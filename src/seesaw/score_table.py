@@ -50,7 +50,7 @@ class Column:
     @property
     def header(self) -> str:
         """``PSNR [dB]``, ``rFID (mini-inception)``."""
-        return self.quantity + (f" ({self.network})" if self.network else "")
+        return with_network(self.quantity, self.network)
 
     @property
     def quantity(self) -> str:
@@ -143,6 +143,11 @@ def network_label(name: str) -> str:
     """Name of a network for readers; joined names (``"canny+mini-depth"``) part by part."""
     parts = [part.strip() for part in name.split("+")]
     return " + ".join(NETWORKS[part].label if part in NETWORKS else part for part in parts)
+
+
+def with_network(words: str, network: str) -> str:
+    """``rFID (mini-inception)``; the words alone where no network stands behind them."""
+    return f"{words} ({network})" if network else words
 
 
 def network_of(scores: pd.DataFrame, metric: str) -> str:
