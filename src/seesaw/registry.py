@@ -408,9 +408,9 @@ LOSSES = Registry(
                 "It is a distance of images, so a blurry decoder has a low one.",
             ),
             beside={
-                "lpips": "LPIPS in the place of L1",
+                "lpips": "LPIPS in the place of L1 (a pure number)",
                 "rotations": "quarter turns only, which every grid has",
-                "rotations lpips": "LPIPS, quarter turns only",
+                "rotations lpips": "LPIPS, quarter turns only (a pure number)",
                 "identity": "no transform: the L1 of the reconstruction",
             },
         ),
