@@ -405,7 +405,7 @@ LOSSES = Registry(
             traps=(
                 "It needs a grid of latents and a decoder that takes other sizes: without the "
                 "first it is undefined, without the second only its rotations are.",
-                "It is a distance of images, so a blurry decoder has a low one.",
+                "It holds the error of the reconstruction itself: read `identity` beside it.",
             ),
             beside={
                 "lpips": "LPIPS in the place of L1 (a pure number)",
@@ -422,8 +422,8 @@ LOSSES = Registry(
             formula="mean over s = 2, 4 of mean |down_s x - D(down_s z)|, pixels in [-1, 1]",
             source="Diffusability (arXiv 2502.14831), regulariser; no code is public",
             traps=(
-                "The distance and the factors are ours (the paper's text at hand leaves them "
-                "open); compare within a run.",
+                "The distance and the mean over two factors are chosen here, the paper's code is not "
+                "public: compare within a run.",
                 "Undefined without a grid, or with a decoder of one fixed size.",
             ),
             beside={"s=2": "factor 2 alone", "s=4": "factor 4 alone"},
