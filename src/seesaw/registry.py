@@ -422,8 +422,8 @@ LOSSES = Registry(
             formula="mean over s = 2, 4 of mean |down_s x - D(down_s z)|, pixels in [-1, 1]",
             source="Diffusability (arXiv 2502.14831), regulariser; no code is public",
             traps=(
-                "The distance and the mean over two factors are chosen here, the paper's code is not "
-                "public: compare within a run.",
+                "The distance and the mean over two factors are chosen here, since the paper's "
+                "code is not public: compare within a run.",
                 "Undefined without a grid, or with a decoder of one fixed size.",
             ),
             beside={"s=2": "factor 2 alone", "s=4": "factor 4 alone"},
