@@ -1,7 +1,7 @@
 """Reference pages made from the schema and the registries: ``python -m seesaw.docs``.
 
-Writes ``config.md``, ``registry.md`` and ``autoencoders.md`` in ``docs``; a test fails while they
-differ from it.
+Writes ``config.md``, ``registry.md``, ``autoencoders.md`` and ``metrics.md`` in ``docs``; a test
+fails while they differ from it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import Any
 from seesaw.autoencoder_page import autoencoders_page
 from seesaw.catalogue import read_registry
 from seesaw.config import load_yaml
+from seesaw.metric_page import metrics_page
 from seesaw.registry import (
     BACKBONES,
     CROPS,
@@ -70,14 +71,17 @@ def registry_page() -> str:
             f"| `{name}` | {networks} | {loss.unit} | {better} | {loss.version} | {formula} | "
             f"`{loss.target}` |"
         )
-    rows += ["", "## Networks", "", "| name | can play | weights | version | code |"]
-    rows += ["|---|---|---|---|---|"]
+    rows += ["", "## Networks", "", "Sources and traps: [metrics.md](metrics.md).", ""]
+    rows += [
+        "| name | can play | weights | licence | version | code |",
+        "|---|---|---|---|---|---|",
+    ]
     weights = {None: "none", "trained": "trained here", "file": "a file that the config names"}
     for name, network in NETWORKS.entries.items():
         roles = ", ".join(role for role, kinds in ROLES.items() if network.kind in kinds)
         rows.append(
-            f"| `{name}` | {roles} | {weights[network.weights]} | {network.version} | "
-            f"`{network.target}` |"
+            f"| `{name}` | {roles} | {weights[network.weights]} | "
+            f"{network.licence or 'not stated'} | {network.version} | `{network.target}` |"
         )
     for registry in (FAMILIES, OBJECTIVES, BACKBONES, SOURCES, CROPS, INTERPOLATIONS):
         title = registry.what[0].upper() + registry.what[1:]
@@ -127,6 +131,7 @@ def pages() -> dict[Path, str]:
         Path("docs/config.md"): config_page(load_yaml(SCHEMA)),
         Path("docs/registry.md"): registry_page(),
         Path("docs/autoencoders.md"): autoencoders_page(read_registry(), NOTE),
+        Path("docs/metrics.md"): metrics_page(NOTE),
     }
 
 

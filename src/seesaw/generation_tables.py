@@ -18,10 +18,12 @@ from seesaw.score_table import (
     gfid_curve,
     label,
     measured,
+    network_of,
     pool,
     sample_sets,
     shown,
     values,
+    with_network,
     worse,
 )
 from seesaw.stats import correlate
@@ -50,16 +52,17 @@ def table1(scores: pd.DataFrame) -> pd.DataFrame:
     table.columns = ["Model", "Group"]
     for metric in REPORTED:
         there = values(scores, metric).notna()
-        table[f"{label(metric)} measured"] = there.map({True: "yes", False: "no"}).to_numpy()
+        header = with_network(f"{label(metric)} measured", network_of(scores, metric))
+        table[header] = there.map({True: "yes", False: "no"}).to_numpy()
     drift = drift_metric(scores)
     selectors = measured(scores, ("gfid", "ifid", "rfid", "psnr", *([drift] if drift else [])))
     best: list[list[str]] = [[] for _ in range(len(table))]
     for metric in selectors:
         ranks = worse(scores, metric).rank(method="min").to_numpy()
         about = describe(scores, metric)
-        network = f" ({about.network})" if about.network else ""
         count = int((~pd.isna(ranks)).sum())
-        table[f"Rank by {about.label}, of {count}{network}"] = pd.array(ranks, dtype="Int64")
+        header = with_network(f"Rank by {about.label}, of {count}", about.network)
+        table[header] = pd.array(ranks, dtype="Int64")
         for names, rank in zip(best, ranks, strict=True):
             names += [about.label] if rank == 1 else []
     table["Best by"] = [", ".join(names) for names in best]

@@ -16,6 +16,7 @@ from seesaw.metrics.frechet import Statistics, bias_note, frechet_distance, stat
 from seesaw.metrics.generation import inception_score, precision_recall
 from seesaw.metrics.kid import squared_mmd
 from seesaw.networks import head_of, load_network
+from seesaw.readings import named
 from seesaw.results import Score, write_scores
 from seesaw.seeds import seed_for
 from seesaw.shards import Shards
@@ -73,13 +74,11 @@ def score_gfid(
     head = head_of(load_network(network, network_weights, "cpu"))
     scores: list[Score] = []
 
-    def add(metric: str, value: float | None, n: int, better: bool, note: str, ref: str) -> None:
+    def add(metric: str, value: float | None, n: int, note: str, ref: str) -> None:
         entry = Score(
-            metric=metric,
+            **named(metric),
             value=value,
             n=n,
-            unit={"gkid": "1e-3", "precision": "share", "recall": "share"}.get(metric, "1"),
-            higher_is_better=better,
             metric_version=version,
             network=network,
             protocol={**protocol, "reference": ref, "samples": name},
@@ -93,17 +92,17 @@ def score_gfid(
     for reference, path in references.items():
         distance = frechet_distance(read_moments(path, len(found.mean)), found)
         logger.info("gFID %s %s against %s: %.4f", autoencoder, name, reference, distance)
-        add("gfid", distance, found.n, False, bias_note(found.n, len(found.mean)), reference)
+        add("gfid", distance, found.n, bias_note(found.n, len(found.mean)), reference)
     score = inception_score(features[shuffled(generated.ids, seed, "inception-score")], head)
-    add("inception-score", score.value, score.n, True, score.note, "none")
+    add("inception-score", score.value, score.n, score.note, "none")
     real = Shards(references[evaluation])
     whole = real.load("features")
-    add("gkid", 1000 * squared_mmd(whole, features), found.n, False, "unbiased", evaluation)
+    add("gkid", 1000 * squared_mmd(whole, features), found.n, "unbiased", evaluation)
     chosen = np.sort(shuffled(real.ids, seed, "manifold")[:MANIFOLD])
     shares = precision_recall(whole[chosen], features)
     note = f"3 nearest neighbours, {len(chosen)} reference images"
-    add("precision", shares.precision, found.n, True, note, evaluation)
-    add("recall", shares.recall, found.n, True, note, evaluation)
+    add("precision", shares.precision, found.n, note, evaluation)
+    add("recall", shares.recall, found.n, note, evaluation)
     write_scores(output, autoencoder=autoencoder, scores=scores, provenance=provenance)
 
 

@@ -26,6 +26,7 @@ from seesaw.files import digest_of, sha256_of, write_tensors
 from seesaw.metrics.frechet import bias_note, frechet_distance, statistics_of
 from seesaw.networks import load_network
 from seesaw.progress import progress
+from seesaw.readings import named
 from seesaw.reconstruct import decode_batch
 from seesaw.results import Score, write_scores
 from seesaw.seeds import generator_for, normal_per_image, seed_for
@@ -122,7 +123,7 @@ def score_gfid_times(
     files = [path and sha256_of(path) for path in (checkpoint, weights, network_weights, index)]
     depends = [version, network, family, dict(config), files, sha256_of(reconstructions), seed]
     depends += [{**vars(sampler), "interval": list(sampler.interval)}]
-    common = {"n": target.n, "unit": "1", "higher_is_better": False, "metric_version": version}
+    common = {"n": target.n, "metric_version": version}
     sampling = f"{sampler.mode} {sampler.steps} steps"
     scores = []
     for t in times:
@@ -134,7 +135,7 @@ def score_gfid_times(
         logger.info("gFID(%g) %s %s: %.4f", t, autoencoder, model_name, value)
         scores.append(
             Score(
-                metric="gfid-t",
+                **named("gfid-t"),
                 variant=f"{model_name} t={t:g}",
                 value=value,
                 network=network,
@@ -147,7 +148,7 @@ def score_gfid_times(
         value = denoiser.loss(source, decode_batch_size, shifted=shifted)
         scores.append(
             Score(
-                metric="diffusion-loss",
+                **named("diffusion-loss"),
                 variant=f"{model_name}{variant}",
                 value=value,
                 protocol={**protocol, "samples": model_name, "draws": LOSS_DRAWS},

@@ -26,6 +26,7 @@ from seesaw.files import write_tensors
 from seesaw.metrics.frechet import Moments, bias_note, frechet_distance, statistics_of
 from seesaw.networks import load_network
 from seesaw.progress import progress
+from seesaw.readings import named
 from seesaw.reconstruct import decode_batch, encode_batch
 from seesaw.registry import INTERPOLATIONS
 from seesaw.results import Score, write_scores
@@ -246,12 +247,10 @@ def score_ifid(
     note = bias_note(target.n, len(target.mean))
     scores = [
         Score(
-            metric="ifid",
+            **named("ifid"),
             variant=name,
             value=values[variant],
             n=target.n,
-            unit="1",
-            higher_is_better=False,
             metric_version=version,
             network=network,
             protocol={**protocol, "ifid": variant.name, "distance": variant.distance},

@@ -30,6 +30,7 @@ from seesaw.files import write_tensors
 from seesaw.metrics import Reading, shuffled_partners
 from seesaw.metrics.pairs import equal_batches
 from seesaw.progress import progress
+from seesaw.readings import named
 from seesaw.reconstruct import encode_batch
 from seesaw.registry import NETWORKS
 from seesaw.results import Score, write_scores
@@ -683,14 +684,12 @@ def probe_latents(
 def _score(
     reading: Reading, condition: Condition, protocol: Mapping[str, Any], version: str
 ) -> Score:
-    share = reading.variant in ("f1", "ap")
+    share = {"unit": "1", "higher_is_better": True} if reading.variant in ("f1", "ap") else {}
     return Score(
-        metric=f"latent-{condition.name}",
+        **{**named(f"latent-{condition.name}"), **share},
         variant=reading.variant,
         value=reading.value,
         n=reading.n,
-        unit="1" if share else "L1",
-        higher_is_better=share,
         metric_version=version,
         network=condition.network,
         protocol=protocol,

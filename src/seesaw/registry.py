@@ -57,8 +57,8 @@ class MetricEntry(Entry):
 
     ``reads`` is ``"images"`` (reference and reconstructed images) or ``"conditions"`` (what the
     network that plays ``role`` extracted from both). ``role`` is also how the network is found in
-    the config block ``networks:``. ``source`` says whose definition it is, ``traps`` what has misled
-    people who compared such numbers.
+    the config block ``networks:``. ``source`` says whose definition it is, ``traps`` what has
+    misled people who compared such numbers, ``beside`` what each variant of its readings means.
     """
 
     reads: Literal["images", "conditions"]
@@ -69,6 +69,7 @@ class MetricEntry(Entry):
     formula: str
     source: str = ""
     traps: tuple[str, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ class LossEntry(Entry):
 
     ``needs`` are the roles (config block ``networks:``) without which it cannot be computed,
     ``uses`` those that add variants where somebody plays them. ``fits`` says whether it learns
-    something from latents of the split ``train`` first.
+    something from latents of the split ``train`` first. ``source``, ``traps`` and ``beside`` are as
+    in :class:`MetricEntry`.
     """
 
     needs: tuple[str, ...] = ()
@@ -116,6 +118,9 @@ class LossEntry(Entry):
     unit: str
     higher_is_better: bool = False
     formula: str
+    source: str = ""
+    traps: tuple[str, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 RegistryEntry = TypeVar("RegistryEntry", bound=Entry)
@@ -144,6 +149,8 @@ class Registry(Generic[RegistryEntry]):
         return resolve(self[name].target)
 
 
+SHUFFLED = "each reference against another image's reconstruction: the level of chance"
+
 METRICS = Registry(
     "metric",
     {
@@ -155,6 +162,17 @@ METRICS = Registry(
             unit="dB",
             higher_is_better=True,
             formula="mean over images of 20 log10(255 / RMSE), on uint8",
+            source="definition of long standing; arithmetic as hustvl/LightningDiT 2725fed, "
+            "evaluate_tokenizer.py",
+            traps=(
+                "The mean of each image's dB and the dB of the mean error differ, by more than 1 "
+                "dB where some images are hard; torchmetrics accumulates the second.",
+                "The iFID code maps [0, 1] once more as if it were [-1, 1]: its PSNR is 6.02 dB "
+                "too high (tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID bac6ede, "
+                "evalvae.py). Ranks are as they should be.",
+                "Equal images have no finite dB; here they count as 100 dB.",
+            ),
+            beside={"of-mean-mse": "the dB of the mean squared error over all images"},
         ),
         "ssim": MetricEntry(
             target="seesaw.metrics.fidelity:ssim",
@@ -164,6 +182,13 @@ METRICS = Registry(
             unit="1",
             higher_is_better=True,
             formula="Gaussian 11x11, sigma 1.5, K 0.01/0.03, range 255, valid windows, per channel",
+            source="Wang et al. 2004 (IEEE TIP 13/4); as VainF/pytorch-msssim b057b07",
+            traps=(
+                "Window and border: torchmetrics reflects pixels at the border, scikit-image's "
+                "default window is a uniform 7 x 7. Both move the third decimal or more.",
+                "A data range that is guessed from the images, or twice too large, raises it; in "
+                "the iFID code 0.66 became 0.76 (tried on degraded photographs).",
+            ),
         ),
         "lpips": MetricEntry(
             target="seesaw.metrics.perceptual:lpips",
@@ -174,6 +199,13 @@ METRICS = Registry(
             unit="1",
             higher_is_better=False,
             formula="v0.1 distance of unit-normalised activations, weighted by the packaged heads",
+            source="Zhang et al. 2018 (arXiv 1801.03924); richzhang/PerceptualSimilarity, v0.1",
+            traps=(
+                "AlexNet's and VGG's values are not comparable, and papers often do not say whose "
+                "they print (Seesaw, iFID: AlexNet; LightningDiT, RAE, VTP: VGG).",
+                "It wants images in [-1, 1]. Fed [0, 1] it sees bright images of half the "
+                "contrast and gives another number, without an error.",
+            ),
         ),
         "rfid": MetricEntry(
             target="seesaw.metrics.frechet:rfid",
@@ -184,6 +216,22 @@ METRICS = Registry(
             unit="1",
             higher_is_better=False,
             formula="|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2), float64, covariance with ddof 1",
+            source="Heusel et al. 2017 (arXiv 1706.08500); mseitzer/pytorch-fid b9c1811, "
+            "toshas/torch-fidelity 5e211a9",
+            traps=(
+                "Authors differ by a factor of 1.3 to 1.8 with the same weights (VA-VAE f16d32: "
+                "0.28, 0.34, 0.43): reference set, crop, resize and quantisation are theirs. "
+                "Compare ranks, or values of one protocol.",
+                "Biased upwards at small n, and the bias depends on the features: compare at equal "
+                "n only, and use KID below some 10 images per feature dimension.",
+                "The resize to 299 pixels is part of the number: TensorFlow 1's (torch-fidelity), "
+                "torch's bilinear (pytorch-fid), antialiased (torchmetrics since 1.9) and PIL's "
+                "bicubic (clean-fid) are four different FIDs.",
+                "The reference must be the very images that were encoded: validation against "
+                "training statistics, or against images cropped otherwise, added 0.7 to 1.3.",
+                "Through a matrix root it becomes complex or NaN where images are fewer than "
+                "dimensions; here it cannot.",
+            ),
         ),
         "kid": MetricEntry(
             target="seesaw.metrics.kid:kid",
@@ -194,6 +242,13 @@ METRICS = Registry(
             unit="1e-3",
             higher_is_better=False,
             formula="unbiased squared MMD, kernel (x.y / d + 1)^3, all pairs, times 1000",
+            source="Binkowski et al. 2018 (arXiv 1801.01401)",
+            traps=(
+                "Libraries average random subsets (torch-fidelity: 100 of 1,000 images), so they "
+                "scatter around the value that all pairs give.",
+                "Printed times 1, 100 or 1000 elsewhere; times 1000 here.",
+                "Unbiased, so a value slightly below 0 is not an error.",
+            ),
         ),
         "canny": MetricEntry(
             target="seesaw.metrics.drift:drift",
@@ -204,6 +259,19 @@ METRICS = Registry(
             unit="L1",
             higher_is_better=False,
             formula="mean |c(x) - c(x')| of maps in [0, 1] (Seesaw eq. 3)",
+            source="Seesaw (arXiv 2601.21633), eq. 3 and A.1.2; lllyasviel/ControlNet ed85cd1, "
+            "annotator/canny",
+            traps=(
+                "It saturates: unrelated edge maps of density d are 2 d (1 - d) apart, and an "
+                "empty map d. Near these levels it says nothing about the image.",
+                "Edges of RGB and of grey images differ widely, so do those at 256 and 512 "
+                "pixels and at other thresholds.",
+            ),
+            beside={
+                "shuffled": SHUFFLED,
+                "zero": "against an empty map: the edge density",
+                "density": "mean of the reference's maps, d in the chance level 2 d (1 - d)",
+            },
         ),
         "depth": MetricEntry(
             target="seesaw.metrics.drift:drift",
@@ -214,6 +282,16 @@ METRICS = Registry(
             unit="L1",
             higher_is_better=False,
             formula="mean |c(x) - c(x')| of maps in [0, 1] (Seesaw eq. 3)",
+            source="Seesaw (arXiv 2601.21633), eq. 3 and A.1.2; lllyasviel/ControlNet ed85cd1, "
+            "annotator/midas",
+            traps=(
+                "Each map is stretched over its own [0, 1], so one wrong pixel at an extreme "
+                "shifts the whole map, and no absolute depth is compared.",
+                "The map depends on the resolution at which the network sees the image (256 or "
+                "ControlNet's 384).",
+                "A map that is the same everywhere counts as all zero.",
+            ),
+            beside={"shuffled": SHUFFLED, "zero": "against an all-zero (far) map"},
         ),
         "segmentation": MetricEntry(
             target="seesaw.metrics.drift:drift",
@@ -224,6 +302,19 @@ METRICS = Registry(
             unit="L1",
             higher_is_better=False,
             formula="mean |c(x) - c(x')| of palette colours in [0, 1] (Seesaw eq. 3)",
+            source="Seesaw (arXiv 2601.21633), eq. 3 and A.1.2; lllyasviel/ControlNet ed85cd1, "
+            "annotator/uniformer",
+            traps=(
+                "Colours are compared, not classes: confusing two classes of similar colour costs "
+                "little. `mismatch` counts pixels instead; the paper does not say which it is.",
+                "ControlNet hands RGB to a network trained on BGR; labels differ from those of "
+                "the same weights used as trained.",
+            ),
+            beside={
+                "shuffled": SHUFFLED,
+                "zero": "against a black image",
+                "mismatch": "share of the pixels whose label differs",
+            },
         ),
         "identity": MetricEntry(
             target="seesaw.metrics.faces:identity",
@@ -234,6 +325,13 @@ METRICS = Registry(
             unit="cosine",
             higher_is_better=True,
             formula="mean cosine of the largest faces, over images with a face in both",
+            source="Seesaw (arXiv 2601.21633), A.1.2; deepinsight/insightface 7fadd42",
+            traps=(
+                "Its n is the images with a face in both, which differs between autoencoders: one "
+                "that destroys the hard faces is scored on the easy ones. Read Face@R beside it.",
+                "The largest face of each image is taken: in a crowd it can be another person's.",
+            ),
+            beside={"shuffled": "faces of different persons: the level of chance"},
         ),
         "face-recall": MetricEntry(
             target="seesaw.metrics.faces:face_recall",
@@ -244,6 +342,12 @@ METRICS = Registry(
             unit="share",
             higher_is_better=True,
             formula="share of the images with a face in the reference that keep one",
+            source="Seesaw (arXiv 2601.21633), A.1.2, read as recall (the paper gives no formula)",
+            traps=(
+                "Its n is the images whose reference has a face; on a general data set these are "
+                "few, and some of the detections are wrong.",
+                "It moves with the detector's input size and threshold.",
+            ),
         ),
         "clip": MetricEntry(
             target="seesaw.metrics.similarity:similarity",
@@ -254,6 +358,15 @@ METRICS = Registry(
             unit="cosine",
             higher_is_better=True,
             formula="mean cosine of image embeddings",
+            source="Seesaw (arXiv 2601.21633), A.1.2; Radford et al. 2021 (arXiv 2103.00020), "
+            "openai/CLIP d05afc4",
+            traps=(
+                "Cosines of unrelated images are far above 0, so a high value can be near chance: "
+                "read it against `shuffled`.",
+                "Resize, crop and normalisation are part of it; float images resized instead of "
+                "8-bit ones give other values.",
+            ),
+            beside={"shuffled": SHUFFLED},
         ),
         "dino": MetricEntry(
             target="seesaw.metrics.similarity:similarity",
@@ -264,6 +377,14 @@ METRICS = Registry(
             unit="cosine",
             higher_is_better=True,
             formula="mean cosine of image embeddings",
+            source="Seesaw (arXiv 2601.21633), A.1.2; Oquab et al. 2023 (arXiv 2304.07193), "
+            "facebookresearch/dinov2 b8931f7",
+            traps=(
+                "The whole image at 224 pixels and the centre crop of the authors' evaluation are "
+                "different metrics; the second does not see the border.",
+                "Read it against `shuffled`, the level of unrelated images.",
+            ),
+            beside={"shuffled": SHUFFLED},
         ),
     },
 )
@@ -279,6 +400,19 @@ LOSSES = Registry(
             unit="L1",
             formula="mean |t x - D(t z)|, pixels in [-1, 1], over scales .25 .5 .75 1 and quarter "
             "turns t, identity left out",
+            source="EQ-VAE (arXiv 2502.09509), zelaki/eqvae c34589c; as a metric: iFID (arXiv "
+            "2603.05630), Table 3, which gives no code",
+            traps=(
+                "It needs a grid of latents and a decoder that takes other sizes: without the "
+                "first it is undefined, without the second only its rotations are.",
+                "It holds the error of the reconstruction itself: read `identity` beside it.",
+            ),
+            beside={
+                "lpips": "LPIPS in the place of L1 (a pure number)",
+                "rotations": "quarter turns only, which every grid has",
+                "rotations lpips": "LPIPS, quarter turns only (a pure number)",
+                "identity": "no transform: the L1 of the reconstruction",
+            },
         ),
         "se-loss": LossEntry(
             target="seesaw.diffusability.scale_equivariance:ScaleEquivarianceLoss",
@@ -286,6 +420,13 @@ LOSSES = Registry(
             label="SE loss",
             unit="L1",
             formula="mean over s = 2, 4 of mean |down_s x - D(down_s z)|, pixels in [-1, 1]",
+            source="Diffusability (arXiv 2502.14831), regulariser; no code is public",
+            traps=(
+                "The distance and the mean over two factors are chosen here, since the paper's "
+                "code is not public: compare within a run.",
+                "Undefined without a grid, or with a decoder of one fixed size.",
+            ),
+            beside={"s=2": "factor 2 alone", "s=4": "factor 4 alone"},
         ),
         "vf-loss": LossEntry(
             target="seesaw.diffusability.alignment:AlignmentLoss",
@@ -296,6 +437,20 @@ LOSSES = Registry(
             unit="1",
             formula="mean relu(|cos(z_i, z_j) - cos(f_i, f_j)| - .25) + mean relu(.5 - cos(W z_i, "
             "f_i)), W fitted on training images",
+            source="VA-VAE (arXiv 2501.01423), hustvl/LightningDiT 2725fed, contperceptual.py; as "
+            "a metric: iFID (arXiv 2603.05630), Table 3, which gives no code",
+            traps=(
+                "In training the projection is learned with the autoencoder; here it is fitted to "
+                "the frozen one, so training values are not comparable.",
+                "Below its margins it is 0 whatever the latents: see `margin=0`.",
+            ),
+            beside={
+                "distance": "the part that compares cosines between positions",
+                "cosine": "the part that compares latents with features",
+                "margin=0": "both parts without margins",
+                "distance margin=0": "the first part without its margin",
+                "cosine margin=0": "the second part without its margin",
+            },
         ),
         "gmm-loss": LossEntry(
             target="seesaw.diffusability.mixture:MixtureLoss",
@@ -305,8 +460,24 @@ LOSSES = Registry(
             unit="nats",
             formula="mean -log p of whitened principal components of the latents; p: Gaussian "
             "mixture of diagonal covariance fitted to training latents",
+            source="MAETok (arXiv 2502.03444), B.3; no code is public",
+            traps=(
+                "A density, so it can be negative, and it is comparable at one number of "
+                "components, dimensions and training latents only.",
+                "Directions are whitened: it sees the shape of the cloud, not its scale.",
+            ),
+            beside={
+                "train": "of the training latents that the mixture was fitted to",
+                "gaussian": "of one standard Gaussian in the place of the mixture",
+            },
         ),
     },
+)
+
+OWN = "this repository (Apache-2.0); trained in the run"
+MINI = (
+    "A small stand-in, trained on the rendered mini world: its numbers compare autoencoders of one "
+    "run and nothing else. How good it is, with chance beside it, is in `network_quality`."
 )
 
 NETWORKS = Registry(
@@ -318,6 +489,12 @@ NETWORKS = Registry(
             kind="edges",
             torch=False,
             label="cv2.Canny 100/200",
+            source="OpenCV, after Canny 1986; parameters of lllyasviel/ControlNet ed85cd1",
+            licence="Apache-2.0 (OpenCV)",
+            traps=(
+                "It takes 8-bit images only, and its gradients are those of the strongest colour "
+                "channel: grey input gives other edges.",
+            ),
         ),
         "inception": NetworkEntry(
             target="seesaw.networks.inception:Inception",
@@ -325,6 +502,15 @@ NETWORKS = Registry(
             kind="features",
             weights="file",
             label="Inception (FID weights)",
+            source="toshas/torch-fidelity 5e211a9 and its release v0.2.0; the weights are "
+            "TensorFlow's of 2015",
+            licence="Apache-2.0 (torch-fidelity; weights: tensorflow/models, as torch-fidelity "
+            "says)",
+            traps=(
+                "torchvision's and timm's Inception v3 have other weights: what they give is no "
+                "FID.",
+                "Features depend on the batch by the rounding of float32, FID in its last digits.",
+            ),
         ),
         "lpips-alex": NetworkEntry(
             target="seesaw.networks.lpips_alex:LpipsAlex",
@@ -332,12 +518,25 @@ NETWORKS = Registry(
             kind="perceptual",
             weights="file",
             label="LPIPS AlexNet",
+            source="richzhang/PerceptualSimilarity, v0.1; AlexNet of torchvision",
+            licence="BSD-2-Clause (LPIPS and its heads); AlexNet's weights: not stated "
+            "(torchvision, BSD-3-Clause, says that terms of the training data may apply)",
+            traps=(
+                "The package `lpips` downloads AlexNet at run time, even with `pretrained=False`; "
+                "here the file is given, or it is an error.",
+            ),
         ),
         "lpips-alex-random": NetworkEntry(
             target="seesaw.networks.lpips_alex:LpipsAlexRandom",
             version="1",
             kind="perceptual",
             label="LPIPS heads on a random AlexNet",
+            source="richzhang/PerceptualSimilarity, v0.1, heads; random AlexNet",
+            licence="BSD-2-Clause",
+            traps=(
+                "A stand-in without download: the trunk is random, so values are not those of "
+                "LPIPS.",
+            ),
         ),
         "uniformer_upernet": NetworkEntry(
             target="seesaw.networks.uniformer_upernet:UniformerUpernet",
@@ -345,6 +544,14 @@ NETWORKS = Registry(
             kind="labels",
             weights="file",
             label="UniFormer-S UPerNet (ADE20K)",
+            source="Li et al. 2022 (arXiv 2201.09450), Xiao et al. 2018 (arXiv 1807.10221); "
+            "lllyasviel/ControlNet ed85cd1, annotator/uniformer",
+            licence="weights: OpenRAIL (card of lllyasviel/ControlNet on the hub); code of the "
+            "authors: MIT (Sense-X/UniFormer), in ControlNet: Apache-2.0",
+            traps=(
+                "By default it sees red and blue swapped, as in ControlNet.",
+                "Images are enlarged to a short side of 512 pixels before it sees them.",
+            ),
         ),
         "mini-depth": NetworkEntry(
             target="seesaw.mini.depth:MiniDepth",
@@ -353,6 +560,9 @@ NETWORKS = Registry(
             kind="map",
             weights="trained",
             label="mini-depth",
+            source="seesaw.mini.depth",
+            licence=OWN,
+            traps=(MINI,),
         ),
         "mini-segmentation": NetworkEntry(
             target="seesaw.mini.segmentation:MiniSegmentation",
@@ -361,6 +571,9 @@ NETWORKS = Registry(
             kind="labels",
             weights="trained",
             label="mini-segmentation",
+            source="seesaw.mini.segmentation",
+            licence=OWN,
+            traps=(MINI,),
         ),
         "mini-face": NetworkEntry(
             target="seesaw.mini.face:MiniFace",
@@ -369,6 +582,9 @@ NETWORKS = Registry(
             kind="faces",
             weights="trained",
             label="mini-face",
+            source="seesaw.mini.face",
+            licence=OWN,
+            traps=(MINI,),
         ),
         "mini-inception": NetworkEntry(
             target="seesaw.mini.inception:MiniInception",
@@ -377,6 +593,9 @@ NETWORKS = Registry(
             kind="features",
             weights="trained",
             label="mini-inception",
+            source="seesaw.mini.inception",
+            licence=OWN,
+            traps=(MINI,),
         ),
         "mini-clip": NetworkEntry(
             target="seesaw.mini.clip:MiniClip",
@@ -385,6 +604,9 @@ NETWORKS = Registry(
             kind="features",
             weights="trained",
             label="mini-clip",
+            source="seesaw.mini.clip",
+            licence=OWN,
+            traps=(MINI,),
         ),
         "mini-dino": NetworkEntry(
             target="seesaw.mini.dino:MiniDino",
@@ -393,6 +615,9 @@ NETWORKS = Registry(
             kind="features",
             weights="trained",
             label="mini-dino",
+            source="seesaw.mini.dino",
+            licence=OWN,
+            traps=(MINI,),
         ),
         "dpt_hybrid_midas": NetworkEntry(
             target="seesaw.networks.dpt_hybrid_midas:DptHybridMidas",
@@ -400,6 +625,15 @@ NETWORKS = Registry(
             kind="map",
             weights="file",
             label="MiDaS DPT-Hybrid",
+            source="Ranftl et al. 2021 (arXiv 2103.13413), isl-org/MiDaS; lllyasviel/ControlNet "
+            "ed85cd1, annotator/midas",
+            licence="MIT (isl-org/MiDaS); the same weights at Intel/dpt-hybrid-midas: Apache-2.0",
+            traps=(
+                "Inverse depth, near is bright, without scale or unit.",
+                "The copy on the hub is the same network only with a normalisation epsilon of "
+                "1e-6, which its conversion script does not set (maps of up to 264 move by "
+                "0.0025).",
+            ),
         ),
         "buffalo_s": NetworkEntry(
             target="seesaw.networks.buffalo_s:BuffaloS",
@@ -408,6 +642,17 @@ NETWORKS = Registry(
             weights="file",
             torch=False,  # onnxruntime as pinned is that for the CPU
             label="InsightFace buffalo_s",
+            source="deepinsight/insightface 7fadd42; detector SCRFD (arXiv 2105.04714), embedding "
+            "ArcFace (arXiv 1801.07698)",
+            licence="model packs: non-commercial research only; package: MIT",
+            traps=(
+                "Detector size: 640 x 640 here and up to version 0.7; later versions join 128 and "
+                "640 by default and find other faces.",
+                "Which face of several: the package's own choice also favours the centre; here it "
+                "is the largest box.",
+                "It wants BGR, and falls back to the CPU without a word where its provider is "
+                "missing; here that is an error.",
+            ),
         ),
         "clip_vit_b32": NetworkEntry(
             target="seesaw.networks.clip_vit:ClipVitB32",
@@ -415,6 +660,13 @@ NETWORKS = Registry(
             kind="features",
             weights="file",
             label="CLIP ViT-B/32",
+            source="Radford et al. 2021 (arXiv 2103.00020); openai/CLIP d05afc4",
+            licence="MIT (openai/CLIP, whose model card calls any deployed use out of scope); not "
+            "stated on the hub's card",
+            traps=(
+                "The centre crop cuts what an oblong image has beyond its square.",
+                "Officially float16 on a GPU, float32 here.",
+            ),
         ),
         "dinov2_vitb14": NetworkEntry(
             target="seesaw.networks.dinov2:Dinov2VitB14",
@@ -422,6 +674,13 @@ NETWORKS = Registry(
             kind="features",
             weights="file",
             label="DINOv2 ViT-B/14",
+            source="Oquab et al. 2023 (arXiv 2304.07193); facebookresearch/dinov2 b8931f7",
+            licence="Apache-2.0, code and weights",
+            traps=(
+                "transformers and timm resize the position table by size, the authors' hub model "
+                "by a factor of (n + 0.1) / 37: other features, far above rounding.",
+                "timm's default is 518 pixels; here it sees 224.",
+            ),
         ),
         "dinov2_vitl14": NetworkEntry(
             target="seesaw.networks.dinov2:Dinov2VitL14",
@@ -429,6 +688,13 @@ NETWORKS = Registry(
             kind="features",
             weights="file",
             label="DINOv2 ViT-L/14",
+            source="Oquab et al. 2023 (arXiv 2304.07193); facebookresearch/dinov2 b8931f7",
+            licence="Apache-2.0, code and weights",
+            traps=(
+                "transformers and timm resize the position table by size, the authors' hub model "
+                "by a factor of (n + 0.1) / 37: other features, far above rounding.",
+                "timm's default is 518 pixels; here it sees 224.",
+            ),
         ),
     },
 )

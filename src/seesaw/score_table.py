@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from seesaw.registry import LOSSES, METRICS, NETWORKS
+from seesaw.readings import described
+from seesaw.registry import NETWORKS
 
 QUALITY = ("gfid", "ifid", "rfid", "kid", "psnr", "ssim", "lpips")
 """Generation and reconstruction metrics."""
@@ -28,21 +29,6 @@ BASELINES = {"shuffled": "shuffled pairs", "zero": "all-zero map"}
 UNDEFINED = "undefined"
 """A cell whose metric does not exist for its autoencoder; an empty one was not measured."""
 
-OTHER_LABELS = {
-    "gfid": "gFID",
-    "gfid-t": "gFID(t)",
-    "gkid": "gKID",
-    "diffusion-loss": "Diffusion loss",
-    "inception-score": "IS",
-    "precision": "Precision",
-    "recall": "Recall",
-    "ifid": "iFID",
-    "spatial": "Spatial drift",
-    "latent-canny": "Latent Canny",
-    "latent-depth": "Latent depth",
-    "control-fid": "FID under control",
-    "control-l1": "Condition L1",
-}
 GFID_VARIANT = re.compile(r"(?P<model>\S+) (?P<sampler>\S+) ref=(?P<reference>\S+)")
 NEEDED = (
     "autoencoder", "group", "training", "metric", "variant", "value", "n", "unit",
@@ -64,7 +50,7 @@ class Column:
     @property
     def header(self) -> str:
         """``PSNR [dB]``, ``rFID (mini-inception)``."""
-        return self.quantity + (f" ({self.network})" if self.network else "")
+        return with_network(self.quantity, self.network)
 
     @property
     def quantity(self) -> str:
@@ -148,17 +134,20 @@ def worse(scores: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def label(metric: str) -> str:
-    """Name of a metric for readers."""
-    for registry in (METRICS, LOSSES):
-        if metric in registry:
-            return registry[metric].label
-    return OTHER_LABELS.get(metric, metric)
+    """Name of a metric for readers; as it is if nobody gave it one."""
+    entry = described(metric)
+    return metric if entry is None else entry.label
 
 
 def network_label(name: str) -> str:
     """Name of a network for readers; joined names (``"canny+mini-depth"``) part by part."""
     parts = [part.strip() for part in name.split("+")]
     return " + ".join(NETWORKS[part].label if part in NETWORKS else part for part in parts)
+
+
+def with_network(words: str, network: str) -> str:
+    """``rFID (mini-inception)``; the words alone where no network stands behind them."""
+    return f"{words} ({network})" if network else words
 
 
 def network_of(scores: pd.DataFrame, metric: str) -> str:

@@ -31,6 +31,7 @@ from seesaw.score_table import (
     sample_sets,
     shown,
     values,
+    with_network,
     worse,
 )
 from seesaw.stats import Correlation, Method, correlate
@@ -356,12 +357,16 @@ def _ifid_table(
         return pd.DataFrame({"Note": ["iFID: not measured"]})
     network = describe(scores, "ifid").network
     missing = [m for m in ("rfid", "gfid") if not measured(scores, [m])]
-    others = {} if "rfid" in missing else {label("rfid"): values(scores, "rfid")}
+    others = {}
+    if "rfid" not in missing:
+        others[with_network(label("rfid"), network_of(scores, "rfid"))] = values(scores, "rfid")
     if "gfid" not in missing:
         first, *more = sample_sets(scores)
         for s in (first, *more):
             if (s.model, s.reference) == (first.model, first.reference):
-                others[f"{label('gfid')} {s.name}".strip()] = values(scores, "gfid", s.variant)
+                name = f"{label('gfid')} {s.name}".strip()
+                name = with_network(name, network_of(scores, "gfid"))
+                others[name] = values(scores, "gfid", s.variant)
     rows = []
     for name, setting in variants.iterrows():
         ifid = values(scores, "ifid", str(name))
@@ -378,7 +383,9 @@ def _ifid_table(
             "SRCC with default", correlate(ifid, values(scores, "ifid"), seed=seed)
         )
         row["Note"] = "; ".join(f"{label(m)}: not measured" for m in missing)
-        rows.append(row | {f"iFID {ae} ({network})": value for ae, value in ifid.items()})
+        rows.append(
+            row | {with_network(f"iFID {ae}", network): value for ae, value in ifid.items()}
+        )
     return pd.DataFrame(rows)
 
 

@@ -72,7 +72,7 @@ class TestTable1:
         rfid = table["Rank by rFID, of 4 (mini-inception)"]
         assert rfid.tolist()[:4] == [2, 1, 3, 4]
         assert rfid.isna().tolist() == [False] * 4 + [True]
-        assert table["rFID measured"].tolist() == ["yes"] * 4 + ["no"]
+        assert table["rFID measured (mini-inception)"].tolist() == ["yes"] * 4 + ["no"]
         best = table["Best by"].str.split(", ")
         assert {"PSNR", "Spatial drift"} <= set(best["a"])
         assert {"gFID", "rFID"} <= set(best["b"])
@@ -221,11 +221,14 @@ class TestTheOthers:
     def test_table4_has_the_first_models_samples_against_the_first_reference(self, scores):
         table = ifid_table4(scores)
         both = [h for h in table if h.startswith("SRCC with gFID") and ":" not in h]
-        assert both == ["SRCC with gFID SiT-XL plain", "SRCC with gFID SiT-XL guided"]
+        assert both == [
+            "SRCC with gFID SiT-XL plain (mini-inception)",
+            "SRCC with gFID SiT-XL guided (mini-inception)",
+        ]
         last = table.iloc[-1]
         gfid = values(scores, "gfid", "SiT-XL guided ref=adm-train")
         expected = spearmanr(values(scores, "ifid"), gfid).statistic
-        assert last["SRCC with gFID SiT-XL guided"] == pytest.approx(expected)
+        assert last["SRCC with gFID SiT-XL guided (mini-inception)"] == pytest.approx(expected)
 
     def test_table2_shows_the_plain_samples(self, scores):
         table = table2(scores)

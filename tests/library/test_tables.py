@@ -225,7 +225,7 @@ class TestIfid:
         table = ifid_table5(scores)
         assert table["alpha"].tolist() == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
         assert table["Name"].tolist() == ["(rFID)", "", "", "", "", "(iFID)"]
-        assert table.loc[0, "PCC with rFID"] == pytest.approx(1)
+        assert table.loc[0, "PCC with rFID (mini-inception)"] == pytest.approx(1)
         assert table.loc[5, "SRCC with default"] == pytest.approx(1)
         shown = table.filter(like="iFID rae").iloc[5, 0]
         assert shown == values(scores, "ifid", DEFAULT)["rae"]
@@ -233,16 +233,20 @@ class TestIfid:
     def test_correlations_agree_with_scipy(self, scores):
         row = ifid_table5(scores).iloc[2]
         ifid, rfid = values(scores, "ifid", "slerp alpha=0.2 k=10 n=all"), values(scores, "rfid")
-        assert row["PCC with rFID"] == pytest.approx(pearsonr(ifid, rfid).statistic)
-        assert row["SRCC with rFID"] == pytest.approx(spearmanr(ifid, rfid).statistic)
-        assert row["SRCC with rFID: n"] == 10
+        assert row["PCC with rFID (mini-inception)"] == pytest.approx(
+            pearsonr(ifid, rfid).statistic
+        )
+        assert row["SRCC with rFID (mini-inception)"] == pytest.approx(
+            spearmanr(ifid, rfid).statistic
+        )
+        assert row["SRCC with rFID (mini-inception): n"] == 10
 
     def test_gfid_columns_only_when_measured(self, scores):
         without = ifid_table4(scores)
         assert not any("with gFID" in name for name in without)
         assert (without["Note"] == "gFID: not measured").all()
         there = ifid_table4(make_scores(gfid=True))
-        assert there["SRCC with gFID"].notna().all()
+        assert there["SRCC with gFID (mini-inception)"].notna().all()
         assert (there["Note"] == "").all()
 
     def test_default_is_the_one_that_the_plain_ifid_names(self, scores):

@@ -16,6 +16,7 @@ from seesaw.control.branch import read_notes
 from seesaw.metrics import shuffled_partners
 from seesaw.metrics.drift import map_distance
 from seesaw.metrics.frechet import Moments, Statistics, bias_note, frechet_distance
+from seesaw.readings import named
 from seesaw.results import Score, write_scores
 from seesaw.shards import Shards, require_same_ids
 
@@ -79,7 +80,6 @@ def score_control(
     _check_same_network(given, found)
     ids, notes = found.ids, read_notes(branch)
     common = {
-        "higher_is_better": False,
         "metric_version": version,
         "protocol": {**protocol, "condition": condition, **notes},
     }
@@ -89,15 +89,13 @@ def score_control(
         name = f"{condition} {variant}".strip()
         if value is not None:
             logger.info("%s %s %s: %.4f", metric, autoencoder, name, value)
-        unit, who = ("L1", network) if metric == "control-l1" else ("1", feature_network)
         scores.append(
             Score(
-                metric=metric,
+                **named(metric),
                 value=value,
                 variant=name,
                 n=n,
-                unit=unit,
-                network=who,
+                network=network if metric == "control-l1" else feature_network,
                 note=note,
                 **common,
             )

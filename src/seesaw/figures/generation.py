@@ -336,7 +336,7 @@ def _draw_agreement(
         bars = np.clip([y - np.array(low, float), np.array(high, float) - y], 0, None)
         axis.errorbar(
             x, y, yerr=bars, color=METRIC_INKS[place], marker="os"[place], markersize=3.5,
-            linewidth=0.9, elinewidth=0.7, capsize=1.5, label=describe(scores, metric).label,
+            linewidth=0.9, elinewidth=0.7, capsize=1.5, label=describe(scores, metric).header,
         )  # fmt: skip
     axis.axhline(0, color="0.5", linewidth=0.7)
     axis.set_ylim(-1.08, 1.08)
@@ -350,7 +350,7 @@ def _draw_agreement(
         n = "\N{EN DASH}".join(str(c) for c in sorted({min(counts), max(counts)}))
         axis.set_title(f"n = {n} autoencoders", loc="left")
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(loc="lower left", ncols=2)
+        axis.legend(loc="lower left")
     return pd.DataFrame(rows)
 
 

@@ -7,26 +7,12 @@ from typing import Any
 import pandas as pd
 
 from seesaw.external import weights_paths
-from seesaw.registry import LOSSES, METRICS, NETWORKS
+from seesaw.readings import described
+from seesaw.registry import NETWORKS
 from seesaw.score_table import Column
 
 UNBIASED_FROM = 50_000
 """Images from which on Fréchet distances are taken as comparable (the papers' n)."""
-FORMULAS = {
-    "gfid": "rFID's formula, between samples and the reference: a sample per evaluation image",
-    "gkid": "KID's formula, between samples and evaluation images",
-    "gfid-t": "rFID's formula, between evaluation images noised to t and denoised, and themselves",
-    "inception-score": "mean over splits of exp of the mean KL divergence of a sample's class "
-    "probabilities from their mean",
-    "precision": "share of samples within the 3-nearest-neighbour ball of an evaluation image",
-    "recall": "share of evaluation images within the 3-nearest-neighbour ball of a sample",
-    "diffusion-loss": "mean squared error of the velocity on normalised evaluation latents, 4 "
-    "times and noises each",
-    "ifid": "rFID of decoded interpolations between each latent and a drawn nearest neighbour",
-    "spatial": "mean of Canny, depth and segmentation drift",
-    "latent-canny": "mean |p - c(x)|, p the edge probability that a probe reads from the latent",
-    "latent-depth": "mean |p - c(x)|, p the depth that a probe reads from the latent",
-}
 
 
 def benchmark_table(folder: str | Path) -> pd.DataFrame:
@@ -105,10 +91,8 @@ def metric_rows(columns: Iterable[Column]) -> list[dict[str, str]]:
 
 def formula(metric: str) -> str:
     """How a metric is computed, in one line; ``""`` where nobody wrote it down."""
-    for registry in (METRICS, LOSSES):
-        if metric in registry:
-            return registry[metric].formula
-    return FORMULAS.get(metric, "")
+    entry = described(metric)
+    return "" if entry is None else entry.formula
 
 
 def autoencoder_rows(config: Mapping[str, Any]) -> list[dict[str, str]]:
