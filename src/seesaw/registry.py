@@ -496,6 +496,21 @@ NETWORKS = Registry(
                 "channel: grey input gives other edges.",
             ),
         ),
+        "canny-512": NetworkEntry(
+            target="seesaw.networks.canny:Canny",
+            version="1",
+            kind="edges",
+            options={"resize": 512},
+            torch=False,
+            label="cv2.Canny 100/200 at 512 px",
+            source="huggingface/controlnet_aux b1aac31, CannyDetector; demonstration of "
+            "lllyasviel/ControlNet ed85cd1",
+            licence="Apache-2.0",
+            traps=(
+                "images are enlarged to 512 px first: fewer edges per pixel, so a smaller drift "
+                "than of images at their own 256 px",
+            ),
+        ),
         "inception": NetworkEntry(
             target="seesaw.networks.inception:Inception",
             version="1",
@@ -510,6 +525,44 @@ NETWORKS = Registry(
                 "torchvision's and timm's Inception v3 have other weights: what they give is no "
                 "FID.",
                 "Features depend on the batch by the rounding of float32, FID in its last digits.",
+            ),
+        ),
+        "inception-bilinear": NetworkEntry(
+            target="seesaw.networks.inception:Inception",
+            version="1",
+            kind="features",
+            options={"resize": "torch-bilinear"},
+            weights="file",
+            label="Inception (FID weights), torch bilinear",
+            source="mseitzer/pytorch-fid b9c1811",
+            licence="Apache-2.0 (code and weights)",
+            traps=(
+                "of 256 px images it differs from inception-antialias by the scaling of the pixels "
+                "alone, and from inception by the resize too",
+            ),
+        ),
+        "inception-antialias": NetworkEntry(
+            target="seesaw.networks.inception:Inception",
+            version="1",
+            kind="features",
+            options={"resize": "antialias"},
+            weights="file",
+            label="Inception (FID weights), antialiased bilinear",
+            source="torchmetrics 1.9.0, FrechetInceptionDistance, by default",
+            licence="Apache-2.0 (code and weights)",
+            traps=("antialiasing has no effect on images of less than 299 px",),
+        ),
+        "inception-clean": NetworkEntry(
+            target="seesaw.networks.inception:Inception",
+            version="1",
+            kind="features",
+            options={"resize": "clean"},
+            weights="file",
+            label="Inception (FID weights), clean-fid",
+            source="GaParmar/clean-fid e88c4d6, mode clean (Parmar et al. 2022, arXiv 2104.11222)",
+            licence="MIT (clean-fid); Apache-2.0 (weights)",
+            traps=(
+                "clean-fid itself runs a TorchScript file of the network, which was not compared",
             ),
         ),
         "lpips-alex": NetworkEntry(
@@ -536,6 +589,19 @@ NETWORKS = Registry(
             traps=(
                 "A stand-in without download: the trunk is random, so values are not those of "
                 "LPIPS.",
+            ),
+        ),
+        "lpips-vgg": NetworkEntry(
+            target="seesaw.networks.lpips_vgg:LpipsVgg",
+            version="1",
+            kind="perceptual",
+            weights="file",
+            label="LPIPS VGG16",
+            source="richzhang/PerceptualSimilarity (Zhang et al. 2018), package lpips 0.1.4; "
+            "trunk: torchvision",
+            licence="BSD-2-Clause (heads); BSD-3-Clause (torchvision)",
+            traps=(
+                "another number than LPIPS on AlexNet; papers do not always say which they give",
             ),
         ),
         "uniformer_upernet": NetworkEntry(
@@ -635,6 +701,17 @@ NETWORKS = Registry(
                 "0.0025).",
             ),
         ),
+        "dpt_hybrid_midas-384": NetworkEntry(
+            target="seesaw.networks.dpt_hybrid_midas:DptHybridMidas",
+            version="1",
+            kind="map",
+            options={"resize": 384, "by": "midas"},
+            weights="file",
+            label="MiDaS DPT-Hybrid at 384 px",
+            source="isl-org/MiDaS 4545977, dpt_transform and run.py",
+            licence="MIT",
+            traps=("depth maps of 256 px images seen at 256 and at 384 px differ",),
+        ),
         "buffalo_s": NetworkEntry(
             target="seesaw.networks.buffalo_s:BuffaloS",
             version="1",
@@ -681,6 +758,17 @@ NETWORKS = Registry(
                 "by a factor of (n + 0.1) / 37: other features, far above rounding.",
                 "timm's default is 518 pixels; here it sees 224.",
             ),
+        ),
+        "dinov2_vitb14-crop": NetworkEntry(
+            target="seesaw.networks.dinov2:Dinov2VitB14",
+            version="1",
+            kind="features",
+            options={"crop": "official"},
+            weights="file",
+            label="DINOv2 ViT-B/14, centre crop",
+            source="facebookresearch/dinov2 b8931f7, dinov2/data/transforms.py (evaluation)",
+            licence="Apache-2.0",
+            traps=("it sees the centre 224 of 256 px: the border of an image does not count",),
         ),
         "dinov2_vitl14": NetworkEntry(
             target="seesaw.networks.dinov2:Dinov2VitL14",
