@@ -62,9 +62,10 @@ def load_network(
     """
     entry = NETWORKS[name]
     if entry.weights is not None and weights is None:
+        train = "train it with the rule train_network, or " if entry.weights == "trained" else ""
         raise ValueError(
-            f"network {name!r} needs a weights file: train it with the rule train_network, or give "
-            f"'weights' in the config block 'networks'"
+            f"network {name!r} needs a weights file: {train}give 'weights' in the config block "
+            f"'networks'{_which_file(name)}"
         )
     if entry.weights is None and weights is not None:
         raise ValueError(f"network {name!r} has no weights, but {weights} was given")
@@ -79,6 +80,17 @@ def load_network(
             f"device it takes {', '.join(accepted) or 'nothing'}"
         )
     return cls(weights, device, **{**entry.options, **options})
+
+
+def _which_file(name: str) -> str:
+    """Which file is wanted, as the network says itself when it is made without one."""
+    if NETWORKS[name].weights != "file":
+        return ""
+    try:
+        NETWORKS.load(name)(None)
+    except ValueError as error:
+        return f". {error}"
+    return ""
 
 
 def load_feature_network(
