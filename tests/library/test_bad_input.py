@@ -28,7 +28,7 @@ from seesaw.metrics.kid import kid
 from seesaw.metrics.perceptual import lpips
 from seesaw.metrics.score import score_metric
 from seesaw.metrics.similarity import similarity
-from seesaw.networks import load_network
+from seesaw.networks import dpt_hybrid_midas, load_network
 from seesaw.networks.lpips_alex import alexnet_trunk
 from seesaw.registry import METRICS, NETWORKS, ROLES
 from seesaw.results import read_scores
@@ -47,6 +47,14 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_layout_of_dpt():
+    """Made once, without memory: half a second for each of the many files that it refuses here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dpt_hybrid_midas, "DPTHybrid", functools.cache(dpt_hybrid_midas.DPTHybrid))
+        yield
 
 
 def score(tmp_path, metric, reference, source):
@@ -98,6 +106,23 @@ def test_float_images_are_refused_by_the_stages_that_read_them(tmp_path):
             with pytest.raises(ValueError, match=r"expected .*uint8 .*float32"):
                 score(tmp_path, metric, *pair)
     assert not (tmp_path / "scores.json").exists()
+
+
+def test_images_stored_in_a_wrong_range_are_remarked_beside_their_psnr(tmp_path):
+    """A decoder that returns [0, 1] where [-1, 1] is read, and floats cut to whole numbers."""
+    images = recipe.pictures("range", 5, 32, 32)
+    half = np.floor((images / 255 + 1) * 127.5 + 0.5).astype(np.uint8)
+    cut = (images / 255).astype(np.uint8)
+    for wrong, words in ((half, "no level below 127"), (cut, "no level above 1"), (images, "")):
+        sets = shards_of(tmp_path, images=images), shards_of(tmp_path, images=wrong)
+        for size in (2, 100):
+            note = psnr(*sets, Options(batch_size=size)).readings[0].note
+            assert words in note
+            assert ("no level" in note) == bool(words)
+    # bright pictures, and black ones, are no sign of it
+    for pictures in (half, cut):
+        sets = shards_of(tmp_path, images=pictures), shards_of(tmp_path, images=pictures)
+        assert "no level" not in psnr(*sets, OPTIONS).readings[0].note
 
 
 def test_maps_and_labels_that_are_not_uint8_are_refused(tmp_path):
