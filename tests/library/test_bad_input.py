@@ -125,15 +125,20 @@ def test_images_stored_in_a_wrong_range_are_remarked_beside_their_psnr(tmp_path)
         assert "no level" not in psnr(*sets, OPTIONS).readings[0].note
 
 
-def test_maps_and_labels_that_are_not_uint8_are_refused(tmp_path):
+def test_maps_in_floats_and_labels_that_are_none_are_refused(tmp_path):
     """Maps in [0, 1] would otherwise differ by less than one level: a drift of 0."""
     maps = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
     with pytest.raises(ValueError, match="expected uint8 maps, whose 0..255 .* got float32"):
         drift(*pair_of(tmp_path, "map", maps, 1 - maps), OPTIONS)
-    labels = np.zeros((3, 8, 8), np.int64)
+    labels = np.zeros((3, 8, 8))
     meta = {"palette": [[0, 0, 0]]}
-    with pytest.raises(ValueError, match="expected uint8 labels; got int64 and int64"):
+    with pytest.raises(ValueError, match="labels are whole numbers, got float64 and float64"):
         drift(*pair_of(tmp_path, "labels", labels, labels, meta=meta), OPTIONS)
+    with pytest.raises(ValueError, match="label -1 has no colour"):
+        drift(
+            *pair_of(tmp_path, "labels", *(labels.astype(np.int8) - n for n in (0, 1)), meta=meta),
+            OPTIONS,
+        )
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim, lpips, drift])

@@ -36,8 +36,8 @@ def drift(reference: Shards, source: Shards, options: Options) -> Measured:
         options: ``seed`` and ``batch_size``.
 
     Raises:
-        ValueError: different images, sizes, networks or palettes, neither field, not uint8, or a
-            label without a colour.
+        ValueError: different images, sizes, networks or palettes, neither field, maps that are not
+            uint8, or a label without a colour.
     """
     _check_same_network(reference, source)
     field = next((name for name in ("map", "labels") if name in reference.fields), None)
@@ -69,7 +69,10 @@ def drift(reference: Shards, source: Shards, options: Options) -> Measured:
 
 def map_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Mean ``|a - b| / 255`` per image of uint8 maps (N, H, W), float64 (N,)."""
-    _check_uint8("maps, whose 0..255 stand for [0, 1]", a, b)
+    if a.dtype != np.uint8 or b.dtype != np.uint8:
+        raise ValueError(
+            f"expected uint8 maps, whose 0..255 stand for [0, 1], got {a.dtype} and {b.dtype}"
+        )
     difference = np.maximum(a, b) - np.minimum(a, b)
     total = difference.reshape(len(a), -1).sum(axis=1, dtype=np.int64)
     return total / (255.0 * difference[0].size)
@@ -85,12 +88,13 @@ def palette_distance(palette: np.ndarray) -> Distance:
     table = np.abs(colours[:, None] - colours[None]).sum(axis=2)
 
     def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        _check_uint8("labels", a, b)
-        top = max(int(a.max()), int(b.max()))
-        if top >= len(table):
+        if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+            raise ValueError(f"labels are whole numbers, got {a.dtype} and {b.dtype}")
+        top, low = max(int(a.max()), int(b.max())), min(int(a.min()), int(b.min()))
+        if top >= len(table) or low < 0:
             raise ValueError(
-                f"label {top} has no colour: the palette has {len(table)} colours; remake labels "
-                "and palette with one network"
+                f"label {low if low < 0 else top} has no colour: the palette has {len(table)} "
+                "colours; remake labels and palette with one network"
             )
         total = table[a, b].reshape(len(a), -1).sum(axis=1)
         return total / (3 * 255.0 * a[0].size)
@@ -137,12 +141,6 @@ def _constant_note(reference: Shards, source: Shards) -> str:
     if not a and not b:
         return ""
     return f"{a} maps of the reference and {b} of the reconstructions are constant: all zeros"
-
-
-def _check_uint8(what: str, *arrays: np.ndarray) -> None:
-    if any(array.dtype != np.uint8 for array in arrays):
-        given = " and ".join(str(array.dtype) for array in arrays)
-        raise ValueError(f"expected uint8 {what}; got {given}")
 
 
 def _palette(shards: Shards) -> np.ndarray:
