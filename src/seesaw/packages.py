@@ -1,6 +1,7 @@
 """Packages that must not be installed together, because each overwrites the other's files."""
 
 import logging
+import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 
@@ -44,7 +45,7 @@ def installed(what: str) -> list[str]:
 
 
 def warn_of_several(what: str) -> None:
-    """Log a warning if more than one package of a library is installed.
+    """Log a warning if more than one package of a library that was imported is installed.
 
     Their files lie in one folder, so which of them runs depends on the order of installation, and
     uninstalling one breaks the other. It is no error, since what runs may be right.
@@ -52,7 +53,8 @@ def warn_of_several(what: str) -> None:
     Args:
         what: a library in :data:`ONE_OF`.
     """
-    found = installed(what)
+    folder, _ = ONE_OF[what]
+    found = installed(what) if folder in sys.modules else []
     if len(found) > 1:
         logger.warning(
             "%s is installed %d times (%s): these packages overwrite each other's files, so that "

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import sys
+from types import ModuleType
 
 import pytest
 from tiny_faces import detector, recogniser
@@ -24,7 +25,9 @@ def install(folder, name, version, files):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """The only folder that packages are looked for in."""
+    """The only folder that packages are looked for in; both libraries are imported already."""
+    for library, _ in ONE_OF.values():
+        monkeypatch.setitem(sys.modules, library, sys.modules.get(library, ModuleType(library)))
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.setattr(sys, "path", [str(folder)])
@@ -64,6 +67,14 @@ def test_a_name_without_files_does_not_count(site, caplog):
     install(site, "opencv-contrib-python", "4.12.0", ["other/__init__.py"])
     warn_of_several("OpenCV")
     assert installed("OpenCV") == []
+    assert not caplog.text
+
+
+def test_a_library_that_is_not_used_is_not_warned_of(site, caplog, monkeypatch):
+    for name in ONE_OF["OpenCV"][1]:
+        install(site, name, "5.0.0.93", OPENCV)
+    monkeypatch.delitem(sys.modules, "cv2")
+    warn_of_several("OpenCV")
     assert not caplog.text
 
 

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from seesaw.packages import warn_of_several
 from seesaw.registry import ALIASES, NETWORKS
 
 FEATURE_KINDS = ("features", "perceptual")
@@ -70,6 +71,7 @@ def load_network(
     if entry.weights is None and weights is not None:
         raise ValueError(f"network {name!r} has no weights, but {weights} was given")
     cls = NETWORKS.load(name)
+    warn_of_several("OpenCV")
     accepted = [
         key for key in inspect.signature(cls).parameters if key not in ("weights", "device")
     ]

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 
 from seesaw.networks import check_images
-from seesaw.packages import warn_of_several
 
 THRESHOLDS = (100, 200)
 """Hysteresis thresholds: low, high (the annotator's defaults)."""
@@ -27,7 +26,6 @@ class Canny:
     def __init__(self, weights: str | Path | None = None, device: str = "cpu") -> None:
         if weights is not None:
             raise ValueError(f"Canny has no weights, but {weights} was given")
-        warn_of_several("OpenCV")
         self.meta: dict[str, Any] = {
             "implementation": "cv2.Canny",
             "thresholds": list(THRESHOLDS),

@@ -19,7 +19,6 @@ from torch.nn.functional import interpolate, relu
 
 from seesaw.networks import check_images
 from seesaw.networks.checkpoint import published_state
-from seesaw.packages import warn_of_several
 
 WEIGHTS_FILE = "dpt_hybrid-midas-501f0c75.pt"
 """From release 1_0 of intel-isl/DPT; ControlNet has it in ``annotator/ckpts``."""
@@ -204,7 +203,6 @@ class DptHybridMidas:
                 f"resize is {resize!r}; it can be a positive multiple of {RESIZED_MULTIPLE} "
                 "(ControlNet's is 384) or None, for images at their own size"
             )
-        warn_of_several("OpenCV")
         with torch.device("meta"):
             self.model = DPTHybrid()
         layout = self.model.state_dict()

@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from seesaw.networks import check_images
 from seesaw.networks.checkpoint import published_state
-from seesaw.packages import warn_of_several
 
 WEIGHTS_FILE = "upernet_global_small.pth"
 """In the folder ``annotator/ckpts`` of the Hugging Face repository lllyasviel/ControlNet."""
@@ -110,7 +109,6 @@ class UniformerUpernet:
             raise ValueError(
                 f"UniFormer-UPerNet needs its weights: give the path of {WEIGHTS_FILE} ({SOURCE})"
             )
-        warn_of_several("OpenCV")
         with torch.device("meta"):
             model = Segmentor()
 
