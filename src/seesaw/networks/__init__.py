@@ -51,6 +51,8 @@ def load_network(
 ) -> Network:
     """The network registered as ``name``, with its weights, on ``device``.
 
+    More than one OpenCV in the environment is warned of (:mod:`seesaw.packages`).
+
     Args:
         name: a name in :data:`seesaw.registry.NETWORKS`.
         weights: the weights file, for a network that has one.
