@@ -11,6 +11,7 @@ from typing import Any
 
 import seesaw
 from seesaw.files import read_json, write_json
+from seesaw.packages import ONE_OF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,8 @@ def git_commit() -> str | None:
 
 
 def _library_versions() -> dict[str, str]:
-    names = ("numpy", "torch", "diffusers", "opencv-python", "safetensors", "scipy", "snakemake")
+    _, opencv = ONE_OF["OpenCV"]
+    names = ("numpy", "torch", "diffusers", *opencv, "safetensors", "scipy", "snakemake")
     found = {}
     for name in names:
         try:

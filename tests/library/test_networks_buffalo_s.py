@@ -8,7 +8,6 @@ import logging
 import socket
 import sys
 import zipfile
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -418,28 +417,6 @@ def test_no_gpu_build_of_onnxruntime_is_an_error_on_cuda(pack):
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(RuntimeError, match="this onnxruntime has no CUDA"):
         load_network("buffalo_s", pack, "cuda")
-
-
-def test_two_packages_of_one_library_are_warned_of(pack, caplog, monkeypatch):
-    installed = {"opencv-python": "5.0.0.93", "opencv-python-headless": "4.12.0.88"}
-    real = buffalo_s.version
-
-    def version(name):
-        if name.startswith("opencv"):
-            if name not in installed:
-                raise PackageNotFoundError(name)
-            return installed[name]
-        return real(name)
-
-    monkeypatch.setattr(buffalo_s, "version", version)
-    load_network("buffalo_s", pack)
-    assert "OpenCV is installed 2 times (opencv-python 5.0.0.93, opencv-python-headless" in (
-        caplog.text
-    )
-    caplog.clear()
-    installed.popitem()
-    load_network("buffalo_s", pack)
-    assert "times" not in caplog.text
 
 
 def test_a_missing_or_old_package_is_said(pack, monkeypatch):

@@ -265,6 +265,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path, mapped: bool = False) -> Any:
+    from seesaw.networks.torchscript import is_torchscript
+
+    if is_torchscript(path):
+        raise ValueError(
+            f"{path} is a TorchScript archive: a program with its weights, which is not run here; "
+            "give the file of the weights alone, or save its state dict as safetensors"
+        )
     try:
         if path.suffix == ".pkl":
             return inert.load(path)

@@ -18,6 +18,10 @@ def drift(reference: Shards, source: Shards, options: Options) -> Measured:
     Maps (field ``map``) are divided by 255. Labels (field ``labels``) become the colours of
     ``meta["palette"]``, divided by 255, and the mean is over pixels and channels.
 
+    A map without an edge, or a depth without relief, is a map of zeros like any other: two of them
+    differ by 0, and one of them differs from another map by that map's mean. How many depth maps
+    were constant is noted, where the field ``constant`` says so.
+
     Variants:
         shuffled: the map of each image against that of another image's reconstruction. A drift near
             it says nothing about the image at hand.
@@ -32,7 +36,8 @@ def drift(reference: Shards, source: Shards, options: Options) -> Measured:
         options: ``seed`` and ``batch_size``.
 
     Raises:
-        ValueError: different images, sizes, networks or palettes, or neither field.
+        ValueError: different images, sizes, networks or palettes, neither field, maps that are not
+            uint8, or a label without a colour.
     """
     _check_same_network(reference, source)
     field = next((name for name in ("map", "labels") if name in reference.fields), None)
@@ -50,7 +55,7 @@ def drift(reference: Shards, source: Shards, options: Options) -> Measured:
             mismatch.append((a[field] != b[field]).mean(axis=(1, 2)))
     columns = {"value": np.concatenate(values)}
     readings = [
-        mean_reading(columns["value"]),
+        mean_reading(columns["value"], note=_constant_note(reference, source)),
         _shuffled(reference, source, field, distance, options),
         mean_reading(np.concatenate(zero), "zero"),
     ]
@@ -64,6 +69,10 @@ def drift(reference: Shards, source: Shards, options: Options) -> Measured:
 
 def map_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Mean ``|a - b| / 255`` per image of uint8 maps (N, H, W), float64 (N,)."""
+    if a.dtype != np.uint8 or b.dtype != np.uint8:
+        raise ValueError(
+            f"expected uint8 maps, whose 0..255 stand for [0, 1], got {a.dtype} and {b.dtype}"
+        )
     difference = np.maximum(a, b) - np.minimum(a, b)
     total = difference.reshape(len(a), -1).sum(axis=1, dtype=np.int64)
     return total / (255.0 * difference[0].size)
@@ -79,9 +88,14 @@ def palette_distance(palette: np.ndarray) -> Distance:
     table = np.abs(colours[:, None] - colours[None]).sum(axis=2)
 
     def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        top = max(int(a.max()), int(b.max()))
-        if top >= len(table):
-            raise ValueError(f"label {top} has no colour: the palette has {len(table)} colours")
+        if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+            raise ValueError(f"labels are whole numbers, got {a.dtype} and {b.dtype}")
+        top, low = max(int(a.max()), int(b.max())), min(int(a.min()), int(b.min()))
+        if top >= len(table) or low < 0:
+            raise ValueError(
+                f"label {low if low < 0 else top} has no colour: the palette has {len(table)} "
+                "colours; remake labels and palette with one network"
+            )
         total = table[a, b].reshape(len(a), -1).sum(axis=1)
         return total / (3 * 255.0 * a[0].size)
 
@@ -117,6 +131,16 @@ def _chunks(
     for batch in reference.batches([field], size):
         yield batch[field], partners[start : start + len(batch)]
         start += len(batch)
+
+
+def _constant_note(reference: Shards, source: Shards) -> str:
+    a, b = (
+        int((shards.load("constant") > 0).sum()) if "constant" in shards.fields else 0
+        for shards in (reference, source)
+    )
+    if not a and not b:
+        return ""
+    return f"{a} maps of the reference and {b} of the reconstructions are constant: all zeros"
 
 
 def _palette(shards: Shards) -> np.ndarray:

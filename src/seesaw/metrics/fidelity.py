@@ -22,27 +22,47 @@ def psnr(reference: Shards, source: Shards, options: Options) -> Measured:
 
     The error is over channels and pixels of the uint8 images, floored at :data:`MSE_FLOOR`, so that
     identical images have 100 dB. The variant ``of-mean-mse`` is the dB of the mean error over all
-    images, which some libraries report; it is lower the more the images differ in quality.
+    images, which some libraries report; it is lower the more the images differ in quality. The note
+    says where reconstructions look as if they were stored in a wrong range (:func:`range_note`).
 
     Args:
         reference: field ``images`` uint8 (3, H, W).
         source: the same images, reconstructed.
         options: ``batch_size``.
+
+    Raises:
+        ValueError: different images or sizes, or not uint8.
     """
-    errors = np.concatenate(
-        [
-            mean_squared_error(a["images"], b["images"])
-            for a, b in paired_batches(reference, source, ["images"], options.batch_size)
-        ]
-    )
+    parts, levels = [], []
+    for a, b in paired_batches(reference, source, ["images"], options.batch_size):
+        parts.append(mean_squared_error(a["images"], b["images"]))
+        levels.append([(x["images"].min(), x["images"].max()) for x in (a, b)])
+    errors = np.concatenate(parts)
     values = decibel(errors)
     capped = int((errors < MSE_FLOOR).sum())
-    note = f"{capped} images with (almost) no error count as 100 dB" if capped else ""
+    notes = [f"{capped} images with (almost) no error count as 100 dB"] if capped else []
+    lowest, highest = np.min(levels, axis=0)[:, 0], np.max(levels, axis=0)[:, 1]
+    notes += filter(None, [range_note(*zip(lowest.tolist(), highest.tolist()))])
+    note = "; ".join(notes)
     of_mean = float(decibel(np.mean(errors, keepdims=True))[0])
     return Measured(
         [mean_reading(values, note=note), Reading(of_mean, len(values), "of-mean-mse")],
         {"value": values},
     )
+
+
+def range_note(reference: tuple[int, int], source: tuple[int, int]) -> str:
+    """Words on reconstructions whose levels say that they were stored in a wrong range; else none.
+
+    Args:
+        reference: lowest and highest level of all reference images, 0..255.
+        source: the same of the reconstructions.
+    """
+    if source[1] <= 1 and reference[1] > 64:
+        return "the reconstructions have no level above 1: stored as if they were in 0..255?"
+    if source[0] >= 127 and reference[0] < 64:
+        return "the reconstructions have no level below 127: does the decoder return [0, 1]?"
+    return ""
 
 
 def mean_squared_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:

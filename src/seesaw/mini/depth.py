@@ -17,6 +17,7 @@ from seesaw.mini.training import (
     seeded,
     to_pixels,
 )
+from seesaw.networks import check_images
 from seesaw.results import Score
 from seesaw.shards import Shards
 
@@ -66,7 +67,8 @@ class DenseNet(nn.Module):
 
 
 def check_size(images: np.ndarray, name: str) -> None:
-    """Raise unless height and width are multiples of 8."""
+    """Raise unless ``images`` are uint8 RGB, with height and width multiples of 8."""
+    check_images(images)
     if images.shape[-1] % 8 or images.shape[-2] % 8:
         raise ValueError(
             f"{name} takes images whose height and width are multiples of 8, got "

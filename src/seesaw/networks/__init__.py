@@ -39,6 +39,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from seesaw.packages import warn_of_several
 from seesaw.registry import ALIASES, NETWORKS
 
 FEATURE_KINDS = ("features", "perceptual")
@@ -63,6 +64,8 @@ def load_network(
 ) -> Network:
     """The network registered as ``name``, with its weights, on ``device``.
 
+    More than one OpenCV in the environment is warned of (:mod:`seesaw.packages`).
+
     Args:
         name: a name in :data:`seesaw.registry.NETWORKS`.
         weights: the weights file, for a network that has one.
@@ -75,13 +78,15 @@ def load_network(
     """
     entry = NETWORKS[name]
     if entry.weights is not None and weights is None:
+        train = "train it with the rule train_network, or " if entry.weights == "trained" else ""
         raise ValueError(
-            f"network {name!r} needs a weights file: train it with the rule train_network, or give "
-            f"'weights' in the config block 'networks'"
+            f"network {name!r} needs a weights file: {train}give 'weights' in the config block "
+            f"'networks'{_which_file(name)}"
         )
     if entry.weights is None and weights is not None:
         raise ValueError(f"network {name!r} has no weights, but {weights} was given")
     cls = NETWORKS.load(name)
+    warn_of_several("OpenCV")
     accepted = [
         key for key in inspect.signature(cls).parameters if key not in ("weights", "device")
     ]
@@ -92,6 +97,17 @@ def load_network(
             f"device it takes {', '.join(accepted) or 'nothing'}"
         )
     return cls(weights, device, **{**entry.options, **options})
+
+
+def _which_file(name: str) -> str:
+    """Which file is wanted, as the network says itself when it is made without one."""
+    if NETWORKS[name].weights != "file":
+        return ""
+    try:
+        NETWORKS.load(name)(None)
+    except ValueError as error:
+        return f". {error}"
+    return ""
 
 
 def load_feature_network(

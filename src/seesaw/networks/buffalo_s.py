@@ -16,7 +16,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from seesaw.files import reject_what_is_no_weights_file
 from seesaw.networks import check_images
+from seesaw.packages import warn_of_several
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +52,6 @@ BLOCK = 32
 MEAN = DEVIATION = 127.5
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-ONE_OF = {
-    "OpenCV": (
-        "opencv-python",
-        "opencv-python-headless",
-        "opencv-contrib-python",
-        "opencv-contrib-python-headless",
-    ),
-    "ONNX Runtime": ("onnxruntime", "onnxruntime-gpu"),
-}
-"""Packages that write into one folder, so that only one of them may be installed."""
 
 
 class BuffaloS:
@@ -95,9 +86,9 @@ class BuffaloS:
             raise ValueError(f"{PACK} needs its models: give the path of {PACK}.zip or its folder")
         contents = read_pack(weights)
         packages = _Packages()
+        for what in ("OpenCV", "ONNX Runtime"):
+            warn_of_several(what)
         providers = providers_for(device, packages.onnxruntime.get_available_providers())
-        for what, names in ONE_OF.items():
-            warn_of_several(what, names)
         sessions = {
             file: packages.session(content, f"{file} of {weights}", providers)
             for file, content in contents.items()
@@ -366,24 +357,6 @@ def require_provider(session: Any, wanted: str) -> None:
         raise RuntimeError(
             f"onnxruntime was asked for {wanted}, but took {', '.join(active)}: the libraries that "
             f"it needs (CUDA, cuDNN) are missing or of another version. {NO_CUDA}"
-        )
-
-
-def warn_of_several(what: str, names: Sequence[str]) -> None:
-    """Log a warning if more than one of these packages is installed."""
-    installed = []
-    for name in names:
-        try:
-            installed.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    if len(installed) > 1:
-        logger.warning(
-            "%s is installed %d times (%s): these packages overwrite each other's files, so that "
-            "nobody knows which one runs; uninstall them all, then install one",
-            what,
-            len(installed),
-            ", ".join(installed),
         )
 
 
