@@ -167,6 +167,23 @@ def test_lpips_agrees_with_the_official_package(alexnet_file, size, count, atol)
     np.testing.assert_allclose(near, stored[f"packaged_distance_mix_{size}"], atol=6e-8, rtol=0)
 
 
+def test_a_file_with_heads_brings_its_own(alexnet_file, tmp_path):
+    stored = np.load(REFERENCE / "lpips_alex.npz")
+    state = torch.load(alexnet_file, weights_only=True)
+    for index, width in enumerate((64, 192, 384, 256, 256)):
+        name = f"lin{index}.model.1.weight"
+        state[name] = torch.from_numpy(recipe.fill(name, (1, width, 1, 1), "positive"))
+    torch.save(state, tmp_path / "whole.pth")
+    lpips = load_network("lpips-alex", tmp_path / "whole.pth")
+    assert lpips.meta["heads"] == "of the weights file"
+    a, b = (recipe.pictures(f"input:{side}64", 4, 64, 64) for side in "ab")
+    np.testing.assert_allclose(lpips.distance(a, b), stored["distance_64"], atol=5e-5, rtol=0)
+    del state["lin3.model.1.weight"]
+    torch.save(state, tmp_path / "half.pth")
+    with pytest.raises(ValueError, match=r"lin3\.model\.1\.weight"):
+        load_network("lpips-alex", tmp_path / "half.pth")
+
+
 @pytest.mark.parametrize("size", [32, 48])
 def test_lpips_on_a_random_alexnet_is_the_package_with_that_trunk(size):
     """Against the package itself, on small images too, where few activations are left."""

@@ -5,7 +5,7 @@ has, because importing that package takes seconds; the tests hold both against i
 """
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,23 +55,31 @@ def packaged_heads(spec: TrunkSpec) -> list[Tensor]:
     if not folders:
         raise ValueError("LPIPS needs the heads of the package lpips: pip install 'lpips>=0.1.4'")
     file = Path(folders[0], "weights", "v0.1", f"{spec.heads}.pth")
-    with torch.device("meta"):
-        trunk = spec.build()
-        layout = {
-            f"lin{index}.model.1.weight": torch.empty(1, trunk[tap - 1].out_channels, 1, 1)
-            for index, tap in enumerate(spec.taps)
-        }
+    layout = _heads_layout(spec)
     state = read_state(file)
     check_state(layout, state, file)
     return [state[name] for name in layout]
 
 
-def published_trunk(spec: TrunkSpec, weights: str | Path | None) -> dict[str, Tensor]:
-    """The tensors of a trunk from torchvision's file, checked strictly.
+def _heads_layout(spec: TrunkSpec) -> dict[str, Tensor]:
+    """Name and shape of the heads, as the package's files have them."""
+    with torch.device("meta"):
+        trunk = spec.build()
+        return {
+            f"lin{index}.model.1.weight": torch.empty(1, trunk[tap - 1].out_channels, 1, 1)
+            for index, tap in enumerate(spec.taps)
+        }
+
+
+def published_parts(
+    spec: TrunkSpec, weights: str | Path | None
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """A trunk's tensors from torchvision's file and the heads, checked strictly.
 
     Args:
         spec: which trunk.
-        weights: the path of ``spec.file``.
+        weights: the path of ``spec.file``. A file that also holds heads (``lin0.model.1.weight``,
+            ...: all of them) brings its own; else they are the packaged ones.
 
     Raises:
         FileNotFoundError: no such file. Nothing is ever downloaded.
@@ -82,11 +90,19 @@ def published_trunk(spec: TrunkSpec, weights: str | Path | None) -> dict[str, Te
     with torch.device("meta"):
         layout = {f"features.{name}": v for name, v in spec.build().state_dict().items()}
 
+    heads: dict[str, Tensor] = {}
+
     def convolutions(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {k: v for k, v in state.items() if not k.startswith("classifier.")}
+        heads.update({k: v for k, v in state.items() if k.startswith("lin")})
+        return {k: v for k, v in state.items() if not k.startswith(("classifier.", "lin"))}
 
     state = published_state(weights, file=spec.file, layout=layout, adapt=convolutions)
-    return {k.removeprefix("features."): v for k, v in state.items()}
+    trunk = {k.removeprefix("features."): v for k, v in state.items()}
+    if not heads:
+        return trunk, packaged_heads(spec)
+    wanted = _heads_layout(spec)
+    check_state(wanted, heads, Path(weights))
+    return trunk, [heads[name] for name in wanted]
 
 
 class Lpips:
@@ -95,10 +111,13 @@ class Lpips:
     Args:
         spec: which trunk.
         trunk: its tensors.
+        heads: ``(1, C, 1, 1)`` per tap.
         device: torch device.
     """
 
-    def __init__(self, spec: TrunkSpec, trunk: Mapping[str, Tensor], device: str) -> None:
+    def __init__(
+        self, spec: TrunkSpec, trunk: Mapping[str, Tensor], heads: Sequence[Tensor], device: str
+    ) -> None:
         self.spec = spec
         self.device = torch.device(device)
         with torch.device("meta"):
@@ -106,11 +125,12 @@ class Lpips:
         floats = {name: tensor.float() for name, tensor in trunk.items()}
         self.trunk.load_state_dict(floats, strict=True, assign=True)
         self.trunk.eval().requires_grad_(False).to(self.device)
-        self.heads = [head.to(self.device) for head in packaged_heads(spec)]
+        self.heads = [head.float().to(self.device) for head in heads]
+        self.packaged = all(map(torch.equal, heads, packaged_heads(spec)))
         self.shift = torch.tensor(SHIFT, device=self.device).view(1, 3, 1, 1)
         self.scale = torch.tensor(SCALE, device=self.device).view(1, 3, 1, 1)
         self.meta: dict[str, Any] = {
-            "heads": f"lpips v0.1 {spec.heads}",
+            "heads": f"lpips v0.1 {spec.heads}" if self.packaged else "of the weights file",
             "normalisation": "2 x / 255 - 1, then LPIPS' shift and scale",
             "smallest_side": spec.smallest,
         }

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seesaw.networks.lpips import Lpips, TrunkSpec, published_trunk
+from seesaw.networks.lpips import Lpips, TrunkSpec, packaged_heads, published_parts
 
 RANDOM_SEED = 0
 
@@ -70,7 +70,7 @@ class LpipsAlex(Lpips):
     """
 
     def __init__(self, weights: str | Path | None, device: str = "cpu") -> None:
-        super().__init__(ALEXNET, published_trunk(ALEXNET, weights), device)
+        super().__init__(ALEXNET, *published_parts(ALEXNET, weights), device)
         self.meta["trunk"] = "AlexNet, ImageNet"
 
 
@@ -88,5 +88,5 @@ class LpipsAlexRandom(Lpips):
     def __init__(self, weights: str | Path | None = None, device: str = "cpu") -> None:
         if weights is not None:
             raise ValueError(f"LPIPS on a random AlexNet has no weights, but {weights} was given")
-        super().__init__(ALEXNET, random_trunk_state(), device)
+        super().__init__(ALEXNET, random_trunk_state(), packaged_heads(ALEXNET), device)
         self.meta["trunk"] = f"AlexNet, random, PCG64 seed {RANDOM_SEED}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from seesaw.networks.lpips import Lpips, TrunkSpec, published_trunk
+from seesaw.networks.lpips import Lpips, TrunkSpec, published_parts
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Channels of each stage's convolutions; between two stages the image is halved."""
@@ -51,5 +51,5 @@ class LpipsVgg(Lpips):
     """
 
     def __init__(self, weights: str | Path | None, device: str = "cpu") -> None:
-        super().__init__(VGG16, published_trunk(VGG16, weights), device)
+        super().__init__(VGG16, *published_parts(VGG16, weights), device)
         self.meta["trunk"] = "VGG16, ImageNet"
