@@ -406,9 +406,7 @@ class Shards:
             )
         return load_file(path)
 
-    def _mapped(
-        self, index: int, fields: Sequence[str]
-    ) -> tuple[list[str], dict[str, np.ndarray]]:
+    def _mapped(self, index: int, fields: Sequence[str]) -> tuple[list[str], dict[str, np.ndarray]]:
         """Ids and arrays of a shard, mapped copy-on-write; safetensors' own slices are copies."""
         with open(self.path.parent / self.shards[index]["file"], "rb") as stream:
             length = int.from_bytes(stream.read(8), "little")

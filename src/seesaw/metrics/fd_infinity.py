@@ -2,14 +2,15 @@
 
 A distance of n images is biased upwards by about b / n, with a b that differs between models. Here
 it is measured on subsets of growing size and a line in 1 / n is followed to 1 / n = 0. As in the
-authors' code (mchong6/FID_IS_infinity 2cbf52e) and in dgm-eval (layer6ai-labs/dgm-eval 74c79f7):
-15 sizes, equally spaced, from 5,000 (or a tenth of fewer images) to n, and an ordinary least-squares
-line. Three things differ:
+code of the authors (mchong6/FID_IS_infinity 2cbf52e) and in dgm-eval (layer6ai-labs/dgm-eval
+74c79f7): 15 sizes, equally spaced, from 5,000 (in dgm-eval: or a tenth of fewer images) to n, and
+an ordinary least-squares line. Three things differ:
 
-- They subsample the generated images and keep the reference whole, which is right where the two are
-  independent. Reconstructions are not: a perfect autoencoder has distance 0 at n and more on any
-  subset against the whole, so that their line ends below 0. Here a subset holds the same images of
-  both sets. Their way is the variant ``reference=whole``.
+- They subsample the generated images and keep the reference whole. Its own bias stays, which is the
+  same for all models where samples are independent of it. Reconstructions are not: a perfect
+  autoencoder has distance 0 at n and more on any subset against the whole, so that this line ends
+  below 0. Here a subset holds the same images of both sets; their way is the variant
+  ``reference=whole``.
 - Subsets are nested: the first images in an order that the seed and the image ids give. So storage
   order, shards and batches change nothing, and every image is added up once. (Theirs are drawn anew
   for each size, unseeded.)

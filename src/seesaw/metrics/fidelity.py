@@ -151,8 +151,8 @@ def multi_scale_similarity(a: np.ndarray, b: np.ndarray) -> float:
     if a.ndim != 3 or min(a.shape[1:]) <= LARGER_THAN:
         raise ValueError(
             f"MS-SSIM needs images (C, H, W) of more than {LARGER_THAN} pixels a side, since it "
-            f"halves them {len(SCALES) - 1} times and its window has {WINDOW}; got {a.shape}. Leave "
-            "ms-ssim out of 'metrics' or raise data.resolution"
+            f"halves them {len(SCALES) - 1} times and its window has {WINDOW}; got {a.shape}. "
+            "Leave ms-ssim out of 'metrics' or raise data.resolution"
         )
     x, y = a.astype(np.float64), b.astype(np.float64)
     product = np.ones(len(a))
