@@ -204,7 +204,9 @@ class TestCorrelations:
         gfid = table[table["x"] == "gfid"]
         assert gfid["value"].isna().all()
         assert gfid["note"].str.contains("gFID: not measured").all()
-        assert table[table["x"] == "psnr"]["value"].notna().all()
+        psnr = table[table["x"] == "psnr"]
+        assert psnr[psnr["y"] == "ms-ssim"]["note"].str.contains("MS-SSIM: not measured").all()
+        assert psnr[psnr["y"] != "ms-ssim"]["value"].notna().all()
 
     def test_gfid_is_picked_up(self):
         table = correlations(make_scores(gfid=True), pairs=[("gfid", "canny")])
