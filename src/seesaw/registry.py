@@ -229,7 +229,9 @@ METRICS = Registry(
             traps=(
                 "with the whole reference, as published for generators, reconstructions come out "
                 "too low, even negative: see the variant reference=whole",
-                "R^2 in the note is no error bar: nested subsets depend on each other",
+                "where R^2 in the note is low there is no bias to take away, and the line adds "
+                "noise: rFID is the better number; a high R^2 is no error bar either, since nested "
+                "subsets depend on each other",
             ),
         ),
         "kid": MetricEntry(

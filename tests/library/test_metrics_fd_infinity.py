@@ -173,7 +173,7 @@ def test_bad_features_are_errors_in_words(tmp_path):
         fd_infinity(
             shards_of(tmp_path, features=a), shards_of(tmp_path, features=b[:69]), Options()
         )
-    with pytest.raises(ValueError, match="cannot be compared|shape|length"):
+    with pytest.raises(ValueError, match="length 16 and 9 cannot be compared"):
         fd_infinity(
             shards_of(tmp_path, features=a), shards_of(tmp_path, features=b[:, :9]), Options()
         )

@@ -16,6 +16,7 @@ from seesaw.metrics import Options
 from seesaw.metrics import kid as kid_module
 from seesaw.metrics.frechet import (
     BLOCK,
+    PAIRED,
     FrechetTo,
     Moments,
     Statistics,
@@ -210,7 +211,7 @@ def test_rfid_says_when_it_is_biased(tmp_path):
     assert reading.n == 30
     assert reading.value < 1e-9
     expected = expected_bias(statistics_of(a).covariance, 30, 30)
-    assert reading.note == bias_note(30, 8, expected)
+    assert reading.note == bias_note(30, 8, expected) + PAIRED
     assert "30 images for 8 feature dimensions" in reading.note
     assert f"one distribution would have about {expected:.2g})" in reading.note
     assert "singular" in bias_note(8, 8)
@@ -218,6 +219,11 @@ def test_rfid_says_when_it_is_biased(tmp_path):
     few = statistics_of(shards_of(tmp_path, features=random_features(0, 15, 8)))
     assert "about" not in bias_of(few, few)  # a first-order estimate would be wrong
     assert "biased upwards" in bias_of(few, few)
+    # moments of a file are of very many images: only the other set has a bias
+    found = statistics_of(a)
+    endless = Statistics(0, found.mean, found.covariance)
+    words = bias_note(30, 8, expected_bias(found.covariance, 30))
+    assert bias_of(endless, found) == words != bias_of(found, found)
 
 
 @pytest.mark.parametrize("per_dimension, low", [(10, 0.92), (4, 0.85), (2, 0.75)])

@@ -24,6 +24,9 @@ FAR = 1e-10
 FEW = 2
 """Images per feature dimension below which no first-order estimate of the bias is right."""
 
+PAIRED = "; an image and its reconstruction depend on each other, so theirs is smaller"
+"""What is added to the words on the bias of a set and its own reconstructions."""
+
 STATISTICS = "statistics"
 """What mean and covariance are called among what is attached to a set of shards."""
 
@@ -353,7 +356,8 @@ def rfid(reference: Shards, source: Shards, options: Options) -> Measured:
 
     Reconstruction FID with Inception's features; FDD with DINOv2's (Stein et al. 2023). Where the
     images are few, a note says by how much two *independent* sets of one distribution would differ.
-    Reconstructions are no independent set: those of a perfect autoencoder have distance 0.
+    Reconstructions are no independent set: those of a perfect autoencoder have distance 0, and the
+    bias of good ones is far smaller (:mod:`seesaw.metrics.fd_infinity` measures it).
 
     Args:
         reference: field ``features`` (D,).
@@ -365,4 +369,6 @@ def rfid(reference: Shards, source: Shards, options: Options) -> Measured:
     """
     require_same_ids(reference, source)
     a, b = statistics_of(reference), statistics_of(source)
-    return Measured([Reading(frechet_distance(a, b), a.n, note=bias_of(a, b))])
+    note = bias_of(a, b)
+    note += PAIRED if note else ""
+    return Measured([Reading(frechet_distance(a, b), a.n, note=note)])
