@@ -211,8 +211,9 @@ METRICS = Registry(
             formula="as rFID, with the class token of DINOv2 ViT-L/14 in place of Inception's pool",
             source="Stein et al. 2023 (FD-DINOv2); layer6ai-labs/dgm-eval 74c79f7",
             traps=(
-                "hundreds where FID is ones: the features are larger, their scale is no one's",
-                "dgm-eval resizes with PIL's bicubic; torchvision on tensors differs",
+                "its values are not on the scale of FID: the features are larger",
+                "dgm-eval resizes as here (PIL's bicubic of the whole uint8 image to 224) unless "
+                "it is given --clean_resize",
             ),
         ),
         "fd-infinity": MetricEntry(

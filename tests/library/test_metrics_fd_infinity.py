@@ -61,6 +61,20 @@ def test_a_perfect_autoencoder_has_zero_where_the_authors_line_ends_below(tmp_pa
     assert frechet_distance(statistics(a), statistics(a)) < 1e-6
 
 
+def test_reconstructions_of_known_distance(tmp_path):
+    """Features with noise added to them: closer than all images, and than the authors' line."""
+    variances, noise, n = np.exp(-np.arange(64) / 20), 0.09, 640
+    truth = true_distance(variances, variances + noise, 0)
+    a = gaussian(0, n, variances)
+    b = a + gaussian(1, n, np.full(64, noise))
+    found = measure(tmp_path, a, b)
+    errors = {variant: abs(reading.value - truth) for variant, reading in found.items()}
+    plain = frechet_distance(statistics(a), statistics(b)) - truth
+    assert plain > 0.04 * truth
+    assert errors[""] < 0.3 * plain
+    assert errors[""] < 0.5 * errors["reference=whole"]
+
+
 def test_a_line_in_one_over_n_is_followed_to_its_end():
     sizes = [50, 70, 100, 400]
     line = fit(sizes, [3 + 20 / n for n in sizes])
