@@ -15,7 +15,9 @@ import pandas as pd
 from seesaw.readings import described
 from seesaw.registry import NETWORKS
 
-QUALITY = ("gfid", "ifid", "rfid", "kid", "psnr", "ssim", "lpips")
+QUALITY = (
+    "gfid", "ifid", "rfid", "fd-infinity", "kid", "fdd", "psnr", "ssim", "ms-ssim", "lpips"
+)  # fmt: skip
 """Generation and reconstruction metrics."""
 
 CONDITIONS = (
