@@ -282,6 +282,7 @@ METRICS = Registry(
                 "noise: rFID is the better number; a high R^2 is no error bar either, since nested "
                 "subsets depend on each other",
             ),
+            beside={"reference=whole": "subsets of the reconstructions against all images"},
         ),
         "kid": MetricEntry(
             target="seesaw.metrics.kid:kid",
@@ -649,7 +650,8 @@ NETWORKS = Registry(
             label="LPIPS VGG16",
             source="richzhang/PerceptualSimilarity (Zhang et al. 2018), package lpips 0.1.4; "
             "trunk: torchvision",
-            licence="BSD-2-Clause (heads); BSD-3-Clause (torchvision)",
+            licence="BSD-2-Clause (LPIPS and its heads); VGG16's weights: not stated (torchvision, "
+            "BSD-3-Clause, says that terms of the training data may apply)",
             traps=(
                 "another number than LPIPS on AlexNet; papers do not always say which they give",
             ),

@@ -252,8 +252,8 @@ class DptHybridMidas:
         Raises:
             ValueError: see :meth:`depth` and :func:`stretched`.
         """
-        height, width = images.shape[2:]
         depth = self._depth(images)
+        height, width = images.shape[2:]
         if self.by == "midas":
             depth = interpolate(depth[:, None], (height, width), mode="bicubic")[:, 0]
         maps, constant = (array.cpu().numpy() for array in stretched(depth))
