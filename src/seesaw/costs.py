@@ -17,6 +17,7 @@ from typing import Any
 from seesaw.assets import assets_of, weights_folder
 from seesaw.config import controlled_of, ifid_variants, samplers_of, segment_ends
 from seesaw.diffusion.sizes import PUBLISHED_DIMENSIONS, SIZES, time_shift_of
+from seesaw.protocols.study import protocols_for
 from seesaw.registry import BACKBONES, METRICS, NETWORKS, unknown
 
 DEVICE = "H100"
@@ -56,6 +57,9 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
     "labels": Assumption(100, "images/s", "assumed: dense segmentation networks"),
     "faces": Assumption(150, "images/s", "assumed: face detection and embedding"),
     "perceptual": Assumption(1500, "pairs/s", "assumed: LPIPS with AlexNet"),
+    "perceptual-vgg": Assumption(
+        300, "pairs/s", "assumed: LPIPS with VGG16, 80e9 operations per pair of 256 pixels"
+    ),
     "probe": Assumption(2000, "images/s", "assumed: training of a latent-to-condition network"),
     "checkpoint": Assumption(
         16, "bytes/parameter", "assumed: float32 weights, their average and two Adam moments"
@@ -635,6 +639,26 @@ def _score_diffusability(job: Job, study: Study) -> Cost:
     return Cost(work / rate("autoencoder") / 3600)
 
 
+def _score_protocols(job: Job, study: Study) -> Cost:
+    """Per posterior one pass of the autoencoder; features and LPIPS as often as they differ."""
+    name = job.wildcards["autoencoder"]
+    flops, count = autoencoder_flops(study.autoencoder(name)), study.evaluation
+    if flops is None or count is None:
+        return Cost()
+    every = protocols_for(study.config, name, job.wildcards["crop"])
+    posteriors = {p.posterior for p in every.values()}
+    features = {(p.posterior, p.quantisation, p.resize) for p in every.values()}
+    pairs = {
+        (p.posterior, p.quantisation, p.similarity, p.range, p.lpips)
+        for variant, p in every.items()
+        if not variant.startswith("sweep ")
+    }
+    networks = {"alex": "perceptual", "vgg": "perceptual-vgg"}
+    each = len(posteriors) * sum(flops) / rate("autoencoder") + len(features) / rate("features")
+    each += sum(1 / rate(networks[net]) for *_, net in pairs)
+    return Cost(count * each / 3600)
+
+
 COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {
     "fetch_asset": _fetch_asset,
     "pack_images": _pack_images,
@@ -643,6 +667,7 @@ COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {
     "reconstruct_images": _reconstruct_images,
     "extract_conditions": _extract_conditions,
     "score_metric": _score_metric,
+    "score_protocols": _score_protocols,
     "find_neighbours": _find_neighbours,
     "score_ifid": _score_ifid,
     "train_diffusion": _train_diffusion,

@@ -14,7 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seesaw.autoencoders.base import decode_float, encode_uint8, load_autoencoder, to_uint8
+from seesaw.autoencoders.base import (
+    decode_float,
+    encode_uint8,
+    load_autoencoder,
+    to_levels,
+    to_uint8,
+)
 from seesaw.batching import Batched, fitted_sizes
 from seesaw.files import sha256_of
 from seesaw.progress import progress
@@ -57,17 +63,37 @@ def encode_batch(
 
 
 def decode_batch(
-    autoencoder: nn.Module, latents: Tensor, ids: list[str], what: str = "reconstruction"
+    autoencoder: nn.Module,
+    latents: Tensor,
+    ids: list[str],
+    what: str = "reconstruction",
+    quantisation: str = "uint8-round",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Latents to uint8 images ``(N, 3, R, R)`` and the clipped share per image, float32 ``(N,)``.
+
+    Args:
+        autoencoder: see :class:`seesaw.autoencoders.Autoencoder`.
+        latents: ``(N, *latent_shape)``.
+        ids: their ids.
+        what: what they are, for errors.
+        quantisation: see :func:`seesaw.autoencoders.base.to_uint8`.
 
     Raises:
         ValueError: pixels that are not finite; the images are named.
     """
     decoded = decode_float(autoencoder, latents)
     _require_finite(decoded, ids, what)
-    images, clipped = to_uint8(decoded)
+    images, clipped = to_uint8(decoded, quantisation)
     return images.cpu().numpy(), clipped.float().cpu().numpy()
+
+
+def decode_levels(
+    autoencoder: nn.Module, latents: Tensor, ids: list[str], what: str = "reconstruction"
+) -> Tensor:
+    """As :func:`decode_batch`, but float32 on the scale 0..255, neither clipped nor rounded."""
+    decoded = decode_float(autoencoder, latents)
+    _require_finite(decoded, ids, what)
+    return to_levels(decoded)
 
 
 def reconstruct_images(
@@ -82,11 +108,12 @@ def reconstruct_images(
     posterior: str,
     seed: int,
     device: str,
+    quantisation: str = "uint8-round",
 ) -> None:
     """Encode and decode every image of a packed split.
 
-    Writes shards with the fields ``images`` (uint8, rounded half up), ``latents`` (float32) and
-    ``clipped`` (share of values outside [-1, 1] before rounding), in the order of the split.
+    Writes shards with the fields ``images`` (uint8), ``latents`` (float32) and ``clipped`` (share
+    of values outside [-1, 1] before rounding), in the order of the split.
     Batches that do not fit into memory are halved; the manifest's ``meta`` then says so
     (``fitted_batch_size``).
 
@@ -101,6 +128,7 @@ def reconstruct_images(
         posterior: ``"mean"`` or ``"sample"``.
         seed: for posterior samples.
         device: torch device.
+        quantisation: ``"uint8-round"`` (half up) or ``"uint8-floor"``.
 
     Raises:
         ValueError: the autoencoder breaks its contract or makes NaN or infinity.
@@ -109,6 +137,7 @@ def reconstruct_images(
     autoencoder = load_autoencoder(family, weights, config, device=device)
     meta: dict[str, Any] = {
         "posterior": posterior if getattr(autoencoder, "stochastic", False) else "deterministic",
+        "quantisation": quantisation,
         "seed": seed,
         "weights_sha256": sha256_of(weights) if weights else None,
         "latent_shape": list(autoencoder.latent_shape),
@@ -119,7 +148,7 @@ def reconstruct_images(
         partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device),
         "encoding",
     )
-    decode = Batched(partial(decode_batch, autoencoder), "decoding")
+    decode = Batched(partial(decode_batch, autoencoder, quantisation=quantisation), "decoding")
     total, squares, clipped_sum, count, start = 0.0, 0.0, 0.0, 0, time.monotonic()
     batches = progress(
         source.batches(["images"], batch_size),

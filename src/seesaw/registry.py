@@ -578,6 +578,7 @@ STAGES: Mapping[str, str] = {
     "reconstruct": "1",
     "conditions": "1",
     "metrics": "1",
+    "protocols": "1",
     "neighbours": "1",
     "ifid": "1",
     "diffusion": "1",
