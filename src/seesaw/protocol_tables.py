@@ -56,12 +56,9 @@ def protocols(scores: pd.DataFrame) -> pd.DataFrame:
     first, apart = names[0], distinct(scores)
     for name in names[1:]:
         row = {"Autoencoder": f"Spearman with {first}", "Protocol": name}
-        counts = []
-        for metric in METRICS:
-            found = correlate(values(apart, metric, name), values(apart, metric, first))
-            row[headers[metric]] = found.value
-            counts.append(found.n)
-        row["n"] = max(counts)
+        found = {m: correlate(values(apart, m, name), values(apart, m, first)) for m in METRICS}
+        row |= {headers[m]: np.nan if c.value is None else c.value for m, c in found.items()}
+        row["n"] = min((c.n for c in found.values() if c.value is not None), default=0)
         rows.append(row)
     return pd.DataFrame(rows).astype({"n": "Int64"})
 

@@ -338,6 +338,7 @@ NETWORKS = Registry(
             target="seesaw.networks.inception:Inception",
             version="1",
             kind="features",
+            options={"resize": "tf1"},
             weights="file",
             label="Inception (FID weights)",
         ),

@@ -51,7 +51,7 @@ TWICE = 20 * np.log10(2)
 
 def test_the_schema_has_the_same_values():
     schema = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
-    item = schema["properties"]["protocols"]["properties"]["scored"]["items"]["anyOf"][1]
+    item = schema["properties"]["protocols"]["properties"]["scored"]["items"]
     keys = item["properties"]
     assert {axis: keys[axis]["enum"] for axis in AXES} == {a: list(v) for a, v in AXES.items()}
     assert set(keys) - set(AXES) == {"name", "like", "reference"}
@@ -65,7 +65,7 @@ def test_every_preset_has_a_source_and_networks_with_its_resize():
     for preset in PROTOCOLS.values():
         assert preset.source
         network = NETWORKS[NETWORKS_OF[preset.protocol.resize]]
-        assert network.options.get("resize", "tf1") == preset.protocol.resize
+        assert network.options["resize"] == preset.protocol.resize
     assert len({preset.protocol for preset in PROTOCOLS.values()}) == len(PROTOCOLS)
 
 
