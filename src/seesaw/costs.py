@@ -431,9 +431,10 @@ def _extract_conditions(job: Job, study: Study) -> Cost:
     if count is None:
         return Cost()
     resolution = study.config["data"]["resolution"]
+    side = NETWORKS[network].options.get("resize", resolution) if kind == "edges" else resolution
     pixels = resolution**2
     each = {
-        "edges": NETWORKS[network].options.get("resize", resolution) ** 2,
+        "edges": side**2,
         "map": pixels,
         "labels": pixels,
         "features": 4 * 2048,
