@@ -403,8 +403,7 @@ NETWORKS = Registry(
             "trunk: torchvision",
             licence="BSD-2-Clause (heads); BSD-3-Clause (torchvision)",
             traps=(
-                "not to be compared with LPIPS on AlexNet: of sdvae EQ-VAE's README gives 0.13 to "
-                "0.14 with VGG16, Seesaw's table 5 0.077 with AlexNet",
+                "another number than LPIPS on AlexNet; papers do not always say which they give",
             ),
         ),
         "uniformer_upernet": NetworkEntry(

@@ -1,6 +1,7 @@
 """The Inception network of the Fréchet distance: TensorFlow's 2015 weights, as FID defines it."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,22 @@ LAYERS = (
 
 
 class _Network(FeatureExtractorInceptionV3):
-    """torch-fidelity's layers, without its resize."""
+    """torch-fidelity's layers, without its resize; made on the meta device, with no weights."""
+
+    def __init__(self) -> None:
+        empty = io.BytesIO()
+        torch.save({}, empty)
+        empty.seek(0)
+        with torch.device("meta"):
+            super().__init__(
+                "inception-v3-compat",
+                ["2048", "logits_unbiased"],
+                feature_extractor_weights_path=empty,
+            )
+
+    def load_state_dict(self, state: Mapping[str, Tensor], **options: Any) -> Any:
+        """As ever, but for the empty state that the base class loads."""
+        return super().load_state_dict(state, **options) if state else None
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Prepared pixels ``(N, 3, 299, 299)`` to pool features and logits without bias."""
@@ -53,20 +69,6 @@ class _Network(FeatureExtractorInceptionV3):
             pixels = getattr(self, layer)(pixels)
         features = pixels.flatten(1)
         return features, features @ self.fc.weight.T
-
-
-class _Layout(FeatureExtractorInceptionV3):
-    """Names and shapes of the network: built with no weights, on the meta device."""
-
-    def __init__(self) -> None:
-        empty = io.BytesIO()
-        torch.save({}, empty)
-        empty.seek(0)
-        with torch.device("meta"):
-            super().__init__("layout", ["2048"], feature_extractor_weights_path=empty)
-
-    def load_state_dict(self, *_: Any, **__: Any) -> None:
-        """Load nothing."""
 
 
 class Inception:
@@ -98,20 +100,18 @@ class Inception:
         file_names = f"{WEIGHTS_FILE} (or {OTHER_NAME}, which is the same)"
         if weights is None:
             raise ValueError(f"Inception needs its weights: give the path of {file_names}")
-        layout = _Layout().state_dict()
+        self.network = _Network()
+        layout = self.network.state_dict()
 
         def with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
             counters = {name: torch.tensor(0) for name in layout if name.endswith(COUNTER)}
             return counters | state
 
         state = published_state(weights, file=file_names, layout=layout, adapt=with_counters)
-        file = io.BytesIO()
-        torch.save(state, file)
-        file.seek(0)
+        floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        self.network.load_state_dict(floats, assign=True)
         self.device = torch.device(device)
-        self.network = _Network(
-            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=file
-        ).to(self.device)
+        self.network.eval().requires_grad_(False).to(self.device)
         self.resize = RESIZES[resize]
         self.meta: dict[str, Any] = {
             "implementation": "torch-fidelity inception-v3-compat",
@@ -153,5 +153,6 @@ class Inception:
             ValueError: no float tensor of that shape.
         """
         check_pixels(pixels)
-        features, logits = self.network(self.resize.prepare(pixels.to(self.device, torch.float32)))
+        pixels = pixels.to(self.device, torch.float32).contiguous()  # of any memory layout
+        features, logits = self.network(self.resize.prepare(pixels))
         return {"features": features.cpu().numpy(), "logits": logits.cpu().numpy()}

@@ -153,7 +153,7 @@ class Lpips:
         """
         check_pixels(a)
         check_pixels(b)
-        first, second = (x.to(self.device, torch.float32) / 127.5 - 1 for x in (a, b))
+        first, second = (x.to(self.device, torch.float32).contiguous() / 127.5 - 1 for x in (a, b))
         return self.distance_of_signed(first, second).cpu().numpy()
 
     def distance_of_signed(self, a: Tensor, b: Tensor) -> Tensor:
