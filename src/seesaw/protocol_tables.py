@@ -75,7 +75,7 @@ def protocol_sweep(scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row per autoencoder and protocol: its axes, rFID, n, difference and ratio to the run's own
-        rFID. Then a row per autoencoder and axis: the other axes are those of the protocol
+        rFID. Then a row per autoencoder and axis that varies: the others are as in the protocol
         ``seesaw`` (or the first of the sweep where that value is not in it), the axis itself is
         ``any``; smallest and largest rFID and their ratio.
     """
@@ -105,7 +105,8 @@ def protocol_sweep(scores: pd.DataFrame) -> pd.DataFrame:
             }
             for row in found
         ]
-        spreads += [_spread(autoencoder, axis, found) for axis in AXES]
+        varied = [axis for axis in AXES if len({row[axis] for row in found}) > 1]
+        spreads += [_spread(autoencoder, axis, found) for axis in varied]
     return pd.DataFrame([*rows, *spreads]).astype({"n": "Int64"})
 
 

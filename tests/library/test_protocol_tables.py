@@ -100,6 +100,12 @@ def test_the_sweep_says_what_each_axis_moves(scores):
     assert "Note" in protocol_sweep(scores[scores["variant"] == ""])
 
 
+def test_an_axis_of_one_value_has_no_spread(scores):
+    rest = scores[~scores["variant"].str.contains(" tf1 | ref=adm-train")]
+    found = protocol_sweep(rest)["Autoencoder"].iloc[8:]
+    assert found.tolist() == [f"b: {axis} alone" for axis in ("crop", "quantisation", "posterior")]
+
+
 def test_without_the_runs_own_rfid_there_is_no_difference(scores):
     table = protocol_sweep(scores[~((scores["metric"] == "rfid") & (scores["variant"] == ""))])
     assert table["Difference to the run's"].isna().all()
