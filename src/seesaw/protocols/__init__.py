@@ -55,7 +55,10 @@ AXES: Mapping[str, Mapping[str, str]] = {
         "valid": "windows inside the image (pytorch-msssim)",
         "reflect": "a window per pixel of the image reflected at its border (torchmetrics 1.9)",
     },
-    "lpips": {"alex": "v0.1 with AlexNet", "vgg": "v0.1 with VGG16"},
+    "lpips": {
+        "alex": "v0.1 with AlexNet (iFID)",
+        "vgg": "v0.1 with VGG16 (LightningDiT, RAE: their file of heads is that of the package)",
+    },
     "range": {
         "right": "PSNR, SSIM and LPIPS see the images in their range",
         "shifted": "images in [0, 1] are taken for images in [-1, 1]: half the contrast, brighter, "
@@ -139,7 +142,7 @@ class Preset:
 PROTOCOLS: Mapping[str, Preset] = {
     "seesaw": Preset(
         Protocol(),
-        "default of this study. Xu et al., arXiv 2601.21633, state ImageNet val at 256 pixels, "
+        "default of this study. The paper, arXiv 2601.21633, states ImageNet val at 256 pixels, "
         "Inception and LPIPS with AlexNet",
         ("crop, rounding, resize, posterior and SSIM window are not in the paper: ours",),
     ),
