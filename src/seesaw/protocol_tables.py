@@ -105,8 +105,8 @@ def protocol_sweep(scores: pd.DataFrame) -> pd.DataFrame:
             }
             for row in found
         ]
-        varied = [axis for axis in AXES if len({row[axis] for row in found}) > 1]
-        spreads += [_spread(autoencoder, axis, found) for axis in varied]
+        of_axes = [_spread(autoencoder, axis, found) for axis in AXES]
+        spreads += [row for row in of_axes if row["Values"] > 1]
     return pd.DataFrame([*rows, *spreads]).astype({"n": "Int64"})
 
 

@@ -107,7 +107,7 @@ def test_a_score_carries_its_origin(scores):
         assert (scores[column].astype(str) != "").all(), column
     rfid = scores.loc[(NAMES[0], "rfid", "")]
     assert rfid["network"] == "mini-inception"
-    assert "crop=resize-center-crop" in rfid["protocol"]
+    assert "crop=ready-made" in rfid["protocol"]
     assert "posterior=mean" in rfid["protocol"]
 
 
