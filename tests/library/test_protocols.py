@@ -13,9 +13,12 @@ import torch
 from seesaw.autoencoders.base import QUANTISATIONS, quantise, to_levels, to_uint8
 from seesaw.conditions import extract_conditions
 from seesaw.config import load_yaml, protocol
+from seesaw.ifid import Variant, score_ifid
 from seesaw.metrics import fidelity
 from seesaw.metrics.fidelity import decibel
 from seesaw.metrics.score import score_metric
+from seesaw.neighbours.search import find_neighbours
+from seesaw.neighbours.table import merge_neighbours
 from seesaw.networks import check_images
 from seesaw.networks.lpips_alex import LpipsAlexRandom
 from seesaw.protocols import AXES, NETWORKS_OF, PROTOCOLS, READY_MADE, Protocol
@@ -293,6 +296,35 @@ def test_the_runs_own_protocol_repeats_its_numbers(images, tmp_path, posterior, 
         assert mine.value == pytest.approx(plain.value, rel=1e-7, abs=1e-9), metric
         same = ("n", "unit", "higher_is_better", "metric_version", "network", "note")
         assert [getattr(mine, k) for k in same] == [getattr(plain, k) for k in same]
+
+
+def test_ifid_without_strength_is_rfid_of_the_same_rounding(images, tmp_path):
+    model = {"family": f"{__name__}:Blur", "config": {"mix": 0.3}, "weights": None}
+    model |= {"posterior": "mean", "seed": 0, "device": "cpu"}
+    made, part = tmp_path / "ae/manifest.json", tmp_path / "part.parquet"
+    reconstruct_images(
+        **model, images=images, output=made, batch_size=7, shard_size=15,
+        quantisation="uint8-floor",
+    )  # fmt: skip
+    find_neighbours(
+        **model, reconstructions=made, references=images, output=part, part=0, parts=1, k=1,
+        batch_size=16, exclude_self=True, distances=["cosine"], sizes=["all"],
+    )  # fmt: skip
+    merge_neighbours(parts=[part], output=tmp_path / "neighbours.parquet", k=1)
+    score_ifid(
+        **model, autoencoder="ae", images=images, reconstructions=made, references=images,
+        neighbours=tmp_path / "neighbours.parquet", network="means", network_weights=None,
+        features=features_of(images, tmp_path), variants=[],
+        default=Variant(interpolation="slerp", alpha=0.0, k=1, references="all"),
+        output_scores=tmp_path / "ifid.json", output_examples=tmp_path / "examples.safetensors",
+        decode_batch_size=7, feature_batch_size=16, protocol={}, reference="val", version="1",
+        provenance={}, quantisation="uint8-floor",
+    )  # fmt: skip
+    ifid = next(s.value for s in read_scores(tmp_path / "ifid.json")[1] if s.variant == "")
+    protocols = {q: own(quantisation=q) for q in QUANTISATIONS}
+    found, _ = score(images, tmp_path, protocols, model["config"])
+    assert ifid == pytest.approx(found["rfid", "uint8-floor"].value, rel=1e-9)
+    assert ifid != pytest.approx(found["rfid", "uint8-round"].value, rel=1e-4)
 
 
 def test_the_identity_has_rfid_0_whatever_the_rounding(images, tmp_path):
