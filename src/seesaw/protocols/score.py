@@ -117,14 +117,17 @@ def score_protocols(
     """
     model = load_autoencoder(family, weights, config, device=device)
     stochastic = bool(getattr(model, "stochastic", False))
-    every = {**protocols, **swept}
+    protocols = {name: _settled(p, stochastic) for name, p in protocols.items()}
+    swept = {p.sweep_variant: p for p in (_settled(p, stochastic) for p in swept.values())}
+    every = [*protocols.values(), *swept.values()]
+    source = Shards(images)
     for (_, reference), path in references.items():
         if reference == protocol.get("evaluation") and Path(path).suffix != ".npz":
-            require_same_ids(Shards(images), Shards(path))
+            require_same_ids(source, Shards(path))
     stream = _Stream(
         networks={
             name: Batched(_features(name, network_weights, device), name)
-            for name in sorted({networks[p.resize] for p in every.values()})
+            for name in sorted({networks[p.resize] for p in every})
         },
         distances={
             net: Batched(load_network(*perceptual[net], device).distance_pixels, perceptual[net][0])
@@ -132,89 +135,99 @@ def score_protocols(
         },
         batch_size=feature_batch_size,
     )
-    for posterior in sorted({p.posterior for p in every.values()}) if stochastic else ["mean"]:
-        wanted = [p for p in every.values() if not stochastic or p.posterior == posterior]
-        full = [p for p in protocols.values() if p in wanted]
+    encode = Batched(partial(encode_batch, model, seed=seed, device=device), "encoding")
+    decode = Batched(partial(decode_levels, model), "decoding")
+    for posterior in sorted({p.posterior for p in every}):
+        columns = (
+            column_of(metric, p)
+            for p in protocols.values()
+            if p.posterior == posterior
+            for metric in PIXEL_METRICS
+        )
         stream.start(
             posterior,
-            moments=[(p.quantisation, networks[p.resize]) for p in wanted],
-            columns=[
-                column
-                for column in (column_of(m, p) for p in full for m in PIXEL_METRICS)
-                if column.metric != "lpips" or column.how in perceptual
+            moments=[
+                (p.quantisation, networks[p.resize]) for p in every if p.posterior == posterior
             ],
+            columns=[c for c in columns if c.metric != "lpips" or c.how in perceptual],
         )
-        encode = Batched(
-            partial(encode_batch, model, posterior=posterior, seed=seed, device=device), "encoding"
-        )
-        decode = Batched(partial(decode_levels, model), "decoding")
-        stream.steps += [encode, decode]
-        source = Shards(images)
+        how = "mean" if posterior == DETERMINISTIC else posterior
         what = f"{len(source)} images of {autoencoder}, posterior {posterior}"
         shards = range(len(source.shards))
         with torch.inference_mode():
             for shard in progress(shards, total=len(shards), what=what, unit="shard"):
                 for batch in source.batches(["images"], batch_size, shards=[shard]):
-                    levels = decode(encode(batch["images"], batch.ids), batch.ids)
+                    latents = encode(batch["images"], batch.ids, posterior=how)
+                    levels = decode(latents, batch.ids)
                     stream.add(torch.from_numpy(batch["images"]).to(device).float(), levels)
                 stream.flush()
         stream.finish()
-
-    common = {"higher_is_better": False, "unit": METRICS["rfid"].unit}
-    targets: dict[tuple[str, str], Statistics] = {}
-    distances: dict[tuple[Any, ...], tuple[float, int, str]] = {}
-
-    def rfid(p: Protocol, variant: str) -> Score:
-        posterior, network = p.posterior if stochastic else "mean", networks[p.resize]
-        key = (posterior, p.quantisation, network, p.reference)
-        if key not in distances:
-            found = stream.found[key[:3]]
-            at = (network, p.reference)
-            if at not in targets:
-                targets[at] = read_moments(references[at], len(found.mean))
-            note = bias_note(found.n, len(found.mean))
-            if Path(references[at]).suffix == ".npz":
-                file = "moments from a file, whose own resize and crop are not known here"
-                note = "; ".join(filter(None, [note, file]))
-            distances[key] = (frechet_distance(targets[at], found), found.n, note)
-        value, n, note = distances[key]
-        return Score(
-            metric="rfid",
-            variant=variant,
-            value=value,
-            n=n,
-            metric_version=METRICS["rfid"].version,
-            network=network,
-            protocol={**protocol, **recorded(_settled(p, stochastic))},
-            note=note,
-            **common,
-        )
-
+    rfid = _Distances(stream.found, networks, references)
     scores: list[Score] = []
     for name, p in protocols.items():
-        scores.append(rfid(p, name))
-        posterior = p.posterior if stochastic else "mean"
-        columns = {m: stream.columns.get((posterior, column_of(m, p))) for m in PIXEL_METRICS}
-        scores += [
-            _pixel_score(metric, name, values, _settled(p, stochastic), protocol, perceptual)
-            for metric, values in columns.items()
-        ]
-        logger.info("%s by %s: rFID %.4f", autoencoder, name, scores[-4].value)
+        shared = {"variant": name, "protocol": {**protocol, **recorded(p)}}
+        scores.append(rfid.score(p, **shared))
+        logger.info("%s by %s: rFID %.4f", autoencoder, name, scores[-1].value)
+        for metric in PIXEL_METRICS:
+            values = stream.columns.get((p.posterior, column_of(metric, p)))
+            network = (
+                perceptual[p.lpips][0] if metric == "lpips" and p.lpips in perceptual else None
+            )
+            scores.append(_pixel_score(metric, p, values, network, **shared))
     for variant, p in swept.items():
-        settled = _settled(p, stochastic)
-        if stochastic or p.posterior == "mean":
-            scores.append(rfid(p, variant if stochastic else settled.sweep_variant))
+        scores.append(rfid.score(p, variant=variant, protocol={**protocol, **recorded(p)}))
     write_scores(
         output,
         autoencoder=autoencoder,
         scores=scores,
-        provenance={**provenance, **fitted_sizes(*stream.all_steps)},
+        provenance={**provenance, **fitted_sizes(encode, decode, *stream.steps)},
     )
 
 
 def _settled(protocol: Protocol, stochastic: bool) -> Protocol:
     """A protocol as it applies to an autoencoder."""
     return protocol if stochastic else replace(protocol, posterior=DETERMINISTIC)
+
+
+class _Distances:
+    """rFID of every distinct combination of what moves it, each computed once."""
+
+    def __init__(
+        self,
+        found: Mapping[tuple[str, str, str], Statistics],
+        networks: Mapping[str, str],
+        references: Mapping[tuple[str, str], str | Path],
+    ) -> None:
+        self.found, self.networks, self.references = found, networks, references
+        self.targets: dict[tuple[str, str], Statistics] = {}
+        self.values: dict[tuple[str, ...], float] = {}
+
+    def score(self, p: Protocol, *, variant: str, protocol: Mapping[str, Any]) -> Score:
+        """The score of a protocol."""
+        network = self.networks[p.resize]
+        at, key = (network, p.reference), (p.posterior, p.quantisation, network)
+        found, path = self.found[key], self.references[at]
+        if at not in self.targets:
+            self.targets[at] = read_moments(path, len(found.mean))
+        if (*key, p.reference) not in self.values:
+            self.values[*key, p.reference] = frechet_distance(self.targets[at], found)
+        note = bias_note(found.n, len(found.mean))
+        if Path(path).suffix == ".npz":
+            words = "moments from a file, whose own resize and crop are not known here"
+            note = "; ".join(filter(None, [note, words]))
+        entry = METRICS["rfid"]
+        return Score(
+            metric="rfid",
+            variant=variant,
+            value=self.values[*key, p.reference],
+            n=found.n,
+            unit=entry.unit,
+            higher_is_better=entry.higher_is_better,
+            metric_version=entry.version,
+            network=network,
+            protocol=protocol,
+            note=note,
+        )
 
 
 def _features(name: str, weights: str | Path | None, device: str) -> Callable[[Tensor], np.ndarray]:
@@ -237,14 +250,13 @@ class _Stream:
             border: Batched(partial(structural_similarity, border=border), f"SSIM ({border})")
             for border in ("valid", "reflect")
         }
-        self.steps: list[Batched] = []
         self.found: dict[tuple[str, str, str], Statistics] = {}
         self.columns: dict[tuple[str, Column], np.ndarray] = {}
 
     @property
-    def all_steps(self) -> list[Batched]:
+    def steps(self) -> list[Batched]:
         parts = (self.networks, self.distances, self.similarities)
-        return [*self.steps, *(step for part in parts for step in part.values())]
+        return [step for part in parts for step in part.values()]
 
     def start(
         self, posterior: str, *, moments: list[tuple[str, str]], columns: list[Column]
@@ -301,34 +313,35 @@ class _Stream:
 
 def _pixel_score(
     metric: str,
-    name: str,
+    p: Protocol,
     values: np.ndarray | None,
-    settled: Protocol,
+    network: str | None,
+    *,
+    variant: str,
     protocol: Mapping[str, Any],
-    perceptual: Mapping[str, tuple[str, str | Path | None]],
 ) -> Score:
     """A pixel metric's score; ``values`` are squared errors of PSNR, None where nobody measures."""
     entry, note, value = METRICS[metric], "", None
     if values is None:
-        note = f"not measured: no network plays the LPIPS of {settled.lpips}"
+        note = f"not measured: no network plays the LPIPS of {p.lpips}"
     elif metric == "psnr":
         capped = int((values < MSE_FLOOR).sum())
         note = f"{capped} images with (almost) no error count as 100 dB" if capped else ""
-        errors = values.mean(keepdims=True) if settled.psnr == "of-mean-mse" else values
+        errors = values.mean(keepdims=True) if p.psnr == "of-mean-mse" else values
         value = float(decibel(errors).mean())
     else:
         value = float(values.mean())
     if value is not None and not np.isfinite(value):
-        raise ValueError(f"{entry.label} by protocol {name!r} is {value}, not a finite number")
+        raise ValueError(f"{entry.label} by protocol {variant!r} is {value}, not a finite number")
     return Score(
         metric=metric,
-        variant=name,
+        variant=variant,
         value=value,
         n=0 if values is None else len(values),
         unit=entry.unit,
         higher_is_better=entry.higher_is_better,
         metric_version=entry.version,
-        network=perceptual[settled.lpips][0] if metric == "lpips" and values is not None else None,
-        protocol={**protocol, **recorded(settled)},
+        network=network,
+        protocol=protocol,
         note=note,
     )
