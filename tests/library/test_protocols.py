@@ -134,7 +134,9 @@ def test_ssim_is_that_of_the_study():
     rng = np.random.default_rng(1)
     a = rng.integers(0, 256, (3, 3, 40, 27), dtype=np.uint8)
     b = np.clip(a + rng.normal(0, 40, a.shape), 0, 255).astype(np.uint8)
-    found = structural_similarity(torch.from_numpy(a), torch.from_numpy(b), "valid")
+    pixels = torch.from_numpy(a).double()
+    found = structural_similarity(pixels, torch.from_numpy(b), "valid")
+    assert torch.equal(pixels, torch.from_numpy(a).double())  # left as it was
     expected = [fidelity.structural_similarity(x, y) for x, y in zip(a, b)]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match="at least 11 x 11 pixels, its window; got \\(40, 9\\)"):

@@ -48,13 +48,15 @@ def structural_similarity(a: Tensor, b: Tensor, border: str) -> Tensor:
     def blur(planes: Tensor) -> Tensor:
         return rows.T @ (planes @ columns)
 
-    x, y = a.double(), b.double()
-    mean_x, mean_y = blur(x), blur(y)
-    product, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
-    covariance = blur(x * y) - product
-    variances = blur(x * x + y * y) - squares
+    x, y = (pixels.to(torch.float64, copy=True) for pixels in (a, b))  # changed in place
+    mean_x, mean_y, covariance = blur(x), blur(y), blur(x * y)
+    variances = blur(x.square_().add_(y.square_()))
+    product = mean_x * mean_y
+    squares = mean_x.square_().add_(mean_y.square_())
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    found = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+    covariance.sub_(product).mul_(2).add_(c2)
+    variances.sub_(squares).add_(c2)
+    found = product.mul_(2).add_(c1).mul_(covariance).div_(squares.add_(c1)).div_(variances)
     return found.flatten(1).mean(1)
 
 
