@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from seesaw.protocols.study import check_protocols, crop_of, own_protocol
 from seesaw.registry import (
     BACKBONES,
     CROPS,
@@ -243,6 +244,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_diffusability(config)
     _check_diffusion(config)
     _check_control(config)
+    check_protocols(config)
 
 
 def same_images(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -285,7 +287,14 @@ def _check_names(config: Config) -> None:
         if source["source"] == "imagenet":
             from seesaw.data.imagenet import check_keys
 
-            check_keys(source, split)
+            check_keys({k: v for k, v in source.items() if k != "crop"}, split)
+        if "crop" in source:
+            _known(CROPS, source["crop"], f"data.splits.{split}.crop")
+            if source["source"] == "mini":
+                raise ValueError(
+                    f"config, data.splits.{split}.crop: scenes of the source 'mini' are rendered "
+                    "at the resolution, nothing is cropped; leave the key out"
+                )
     _known(CROPS, config["data"]["crop"], "data.crop")
     players: dict[str, Mapping[str, Any]] = {}
     for role, player in config["networks"].items():
@@ -688,11 +697,12 @@ def ifid_variants(config: Config) -> Iterator[dict[str, Any]]:
 
 def protocol(config: Config) -> dict[str, Any]:
     """The named choices that every score of the run carries."""
+    evaluation = config["data"]["evaluation"]
     return {
-        "crop": config["data"]["crop"],
+        "crop": crop_of(config, evaluation),
         "resolution": config["data"]["resolution"],
-        "evaluation": config["data"]["evaluation"],
-        "quantisation": "uint8-round",
+        "evaluation": evaluation,
+        "quantisation": own_protocol(config).quantisation,
         "posterior": config["reconstruct"]["posterior"],
     }
 

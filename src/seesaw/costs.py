@@ -17,6 +17,7 @@ from typing import Any
 from seesaw.assets import assets_of, weights_folder
 from seesaw.config import controlled_of, ifid_variants, samplers_of, segment_ends
 from seesaw.diffusion.sizes import PUBLISHED_DIMENSIONS, SIZES, time_shift_of
+from seesaw.protocols.study import protocols_for
 from seesaw.registry import BACKBONES, METRICS, NETWORKS, unknown
 
 DEVICE = "H100"
@@ -430,9 +431,10 @@ def _extract_conditions(job: Job, study: Study) -> Cost:
     if count is None:
         return Cost()
     resolution = study.config["data"]["resolution"]
+    side = NETWORKS[network].options.get("resize", resolution) if kind == "edges" else resolution
     pixels = resolution**2
     each = {
-        "edges": NETWORKS[network].options.get("resize", resolution) ** 2,
+        "edges": side**2,
         "map": pixels,
         "labels": pixels,
         "features": 4 * 2048,
@@ -649,6 +651,26 @@ def _score_diffusability(job: Job, study: Study) -> Cost:
     return Cost(work / rate("autoencoder") / 3600)
 
 
+def _score_protocols(job: Job, study: Study) -> Cost:
+    """Per posterior one pass of the autoencoder; features and LPIPS as often as they differ."""
+    name = job.wildcards["autoencoder"]
+    flops, count = autoencoder_flops(study.autoencoder(name)), study.evaluation
+    if flops is None or count is None:
+        return Cost()
+    every = protocols_for(study.config, name, job.wildcards["crop"])
+    posteriors = {p.posterior for p in every.values()}
+    features = {(p.posterior, p.quantisation, p.resize) for p in every.values()}
+    pairs = {
+        (p.posterior, p.quantisation, p.similarity, p.range, p.lpips)
+        for variant, p in every.items()
+        if not variant.startswith("sweep ")
+    }
+    networks = {"alex": "perceptual", "vgg": "lpips-vgg"}
+    each = len(posteriors) * sum(flops) / rate("autoencoder") + len(features) / rate("features")
+    each += sum(1 / rate(networks[net]) for *_, net in pairs)
+    return Cost(count * each / 3600)
+
+
 COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {
     "fetch_asset": _fetch_asset,
     "pack_images": _pack_images,
@@ -657,6 +679,7 @@ COSTS: Mapping[str, Callable[[Job, Study], Cost]] = {
     "reconstruct_images": _reconstruct_images,
     "extract_conditions": _extract_conditions,
     "score_metric": _score_metric,
+    "score_protocols": _score_protocols,
     "find_neighbours": _find_neighbours,
     "score_ifid": _score_ifid,
     "train_diffusion": _train_diffusion,

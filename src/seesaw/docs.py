@@ -12,6 +12,7 @@ from seesaw.autoencoder_page import autoencoders_page
 from seesaw.catalogue import read_registry
 from seesaw.config import load_yaml
 from seesaw.metric_page import metrics_page
+from seesaw.protocols import AXES, PROTOCOLS
 from seesaw.registry import (
     BACKBONES,
     CROPS,
@@ -83,6 +84,7 @@ def registry_page() -> str:
             f"| `{name}` | {roles} | {weights[network.weights]} | "
             f"{network.licence or 'not stated'} | {network.version} | `{network.target}` |"
         )
+    rows += _protocols()
     for registry in (FAMILIES, OBJECTIVES, BACKBONES, SOURCES, CROPS, INTERPOLATIONS):
         title = registry.what[0].upper() + registry.what[1:]
         rows += ["", f"## {title}", "", "| name | version | code |", "|---|---|---|"]
@@ -93,6 +95,23 @@ def registry_page() -> str:
         rows += ["| name | what |", "|---|---|"]
         rows += [f"| `{name}` | {words} |" for name, words in PLANNED_FAMILIES.items()]
     return "\n".join(rows) + "\n"
+
+
+def _protocols() -> list[str]:
+    """The presets of protocols, and what the values of their axes are."""
+    rows = ["", "## Protocols", "", "`reference` is the evaluation split in each of them.", ""]
+    rows += [f"| name | {' | '.join(AXES)} | source | notes |"]
+    rows += ["|" + "---|" * (len(AXES) + 3)]
+    for name, preset in PROTOCOLS.items():
+        values = " | ".join(f"`{getattr(preset.protocol, axis)}`" for axis in AXES)
+        rows.append(f"| `{name}` | {values} | {preset.source} | {'; '.join(preset.notes)} |")
+    rows += ["", "| axis | value | what it is, and who uses it |", "|---|---|---|"]
+    rows += [
+        f"| {axis} | `{value}` | {words} |"
+        for axis, values in AXES.items()
+        for value, words in values.items()
+    ]
+    return rows
 
 
 def _keys(

@@ -65,6 +65,7 @@ def score_gfid_times(
     seed: int,
     device: str,
     provenance: Mapping[str, Any],
+    quantisation: str = "uint8-round",
 ) -> None:
     """gFID(t) for t < 1, and the diffusion loss, of one SiT.
 
@@ -100,6 +101,7 @@ def score_gfid_times(
         seed: of the noise.
         device: torch device.
         provenance: what to record beside the scores.
+        quantisation: of decoded images, as in ``reconstruct``.
 
     Raises:
         ValueError: a time outside [0, 1), or different images.
@@ -113,7 +115,9 @@ def score_gfid_times(
     autoencoder_model = load_autoencoder(family, weights, config, device=device)
     denoiser = Denoiser(
         model=model,
-        decode=Batched(partial(decode_batch, autoencoder_model), "decoding"),
+        decode=Batched(
+            partial(decode_batch, autoencoder_model, quantisation=quantisation), "decoding"
+        ),
         extract=Batched(load_network(network, network_weights, device).extract, network),
         labels=dict(zip(source.ids, labels_for(model, index).tolist(), strict=True)),
         sampler=sampler,
@@ -122,7 +126,7 @@ def score_gfid_times(
     )
     files = [path and sha256_of(path) for path in (checkpoint, weights, network_weights, index)]
     depends = [version, network, family, dict(config), files, sha256_of(reconstructions), seed]
-    depends += [{**vars(sampler), "interval": list(sampler.interval)}]
+    depends += [{**vars(sampler), "interval": list(sampler.interval)}, quantisation]
     common = {"n": target.n, "metric_version": version}
     sampling = f"{sampler.mode} {sampler.steps} steps"
     scores = []

@@ -183,6 +183,7 @@ def score_ifid(
     seed: int,
     device: str,
     provenance: Mapping[str, Any],
+    quantisation: str = "uint8-round",
 ) -> None:
     """IFID of one autoencoder for a default setting and its variants.
 
@@ -216,6 +217,7 @@ def score_ifid(
         seed: the config's seed.
         device: torch device.
         provenance: what to record beside the scores.
+        quantisation: of decoded images, as in ``reconstruct``.
     """
     import pandas as pd
 
@@ -224,7 +226,7 @@ def score_ifid(
     options = {"posterior": posterior, "seed": seed, "device": device}
     world = Latents(
         encode=Batched(partial(encode_batch, model, **options), "encoding"),
-        decode=Batched(partial(decode_batch, model), "decoding"),
+        decode=Batched(partial(decode_batch, model, quantisation=quantisation), "decoding"),
         extract=Batched(load_network(network, network_weights, device).extract, network),
         source=Shards(reconstructions),
         pool=Shards(references),

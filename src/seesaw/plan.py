@@ -23,6 +23,7 @@ from seesaw.catalogue import read_registry
 from seesaw.config import controlled_of, gfid_references, load_yaml, resolve_autoencoders
 from seesaw.costs import ASSUMPTIONS, COSTS, DEVICE, Job, Study, cost
 from seesaw.external import absent_images, absent_loader, absent_weights
+from seesaw.protocols.study import with_derived_splits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,7 @@ def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
     config["autoencoders"] = resolve_autoencoders(
         config["autoencoders"], read_registry(), weights_folder(config)
     )
-    return Study(config, tuple(jobs))
+    return Study(with_derived_splits(config), tuple(jobs))
 
 
 def cost_table(study: Study) -> "pd.DataFrame":

@@ -14,7 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seesaw.autoencoders.base import decode_float, encode_uint8, load_autoencoder, to_uint8
+from seesaw.autoencoders.base import (
+    decode_float,
+    encode_uint8,
+    load_autoencoder,
+    to_levels,
+    to_uint8,
+)
 from seesaw.batching import Batched, fitted_sizes
 from seesaw.files import sha256_of, write_json
 from seesaw.latent_statistics import LatentStatistics
@@ -59,17 +65,37 @@ def encode_batch(
 
 
 def decode_batch(
-    autoencoder: nn.Module, latents: Tensor, ids: list[str], what: str = "reconstruction"
+    autoencoder: nn.Module,
+    latents: Tensor,
+    ids: list[str],
+    what: str = "reconstruction",
+    quantisation: str = "uint8-round",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Latents to uint8 images ``(N, 3, R, R)`` and the clipped share per image, float32 ``(N,)``.
+
+    Args:
+        autoencoder: see :class:`seesaw.autoencoders.Autoencoder`.
+        latents: ``(N, *latent_shape)``.
+        ids: their ids.
+        what: what they are, for errors.
+        quantisation: see :func:`seesaw.autoencoders.base.to_uint8`.
 
     Raises:
         ValueError: pixels that are not finite; the images are named.
     """
     decoded = decode_float(autoencoder, latents)
     _require_finite(decoded, ids, what)
-    images, clipped = to_uint8(decoded)
+    images, clipped = to_uint8(decoded, quantisation)
     return images.cpu().numpy(), clipped.float().cpu().numpy()
+
+
+def decode_levels(
+    autoencoder: nn.Module, latents: Tensor, ids: list[str], what: str = "reconstruction"
+) -> Tensor:
+    """As :func:`decode_batch`, but float32 on the scale 0..255, neither clipped nor rounded."""
+    decoded = decode_float(autoencoder, latents)
+    _require_finite(decoded, ids, what)
+    return to_levels(decoded)
 
 
 def reconstruct_images(
@@ -84,13 +110,14 @@ def reconstruct_images(
     posterior: str,
     seed: int,
     device: str,
+    quantisation: str = "uint8-round",
     output_speed: str | Path | None = None,
 ) -> None:
     """Encode and decode every image of a packed split.
 
-    Writes shards with the fields ``images`` (uint8, rounded half up), ``latents`` (float32) and
-    ``clipped`` (share of values outside [-1, 1] before rounding), in the order of the split.
-    The manifest's ``meta`` holds the statistics of the latents as stored
+    Writes shards with the fields ``images`` (uint8), ``latents`` (float32) and ``clipped`` (share
+    of values outside [-1, 1] before rounding), in the order of the split. The manifest's ``meta``
+    holds the statistics of the latents as stored
     (:class:`seesaw.latent_statistics.LatentStatistics`). Batches that do not fit into memory are
     halved; ``meta`` then says so (``fitted_batch_size``). Speed and memory, which no two runs have
     alike, are in a file of their own.
@@ -106,6 +133,7 @@ def reconstruct_images(
         posterior: ``"mean"`` or ``"sample"``.
         seed: for posterior samples.
         device: torch device.
+        quantisation: ``"uint8-round"`` (half up) or ``"uint8-floor"``.
         output_speed: JSON to write, see :func:`seesaw.speed.speed`; None: none.
 
     Raises:
@@ -116,6 +144,7 @@ def reconstruct_images(
     autoencoder = load_autoencoder(family, weights, config, device=device)
     meta: dict[str, Any] = {
         "posterior": posterior if getattr(autoencoder, "stochastic", False) else "deterministic",
+        "quantisation": quantisation,
         "seed": seed,
         "weights_sha256": sha256_of(weights) if weights else None,
         "latent_shape": list(autoencoder.latent_shape),
@@ -125,7 +154,7 @@ def reconstruct_images(
     encode_timed = Timed(
         partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device), device
     )
-    decode_timed = Timed(partial(decode_batch, autoencoder), device)
+    decode_timed = Timed(partial(decode_batch, autoencoder, quantisation=quantisation), device)
     encode, decode = Batched(encode_timed, "encoding"), Batched(decode_timed, "decoding")
     statistics = LatentStatistics(autoencoder.latent_shape)
     clipped_shares, start = [], time.monotonic()

@@ -566,6 +566,7 @@ NETWORKS = Registry(
             target="seesaw.networks.inception:Inception",
             version="1",
             kind="features",
+            options={"resize": "tf1"},
             weights="file",
             label="Inception (FID weights)",
             source="toshas/torch-fidelity 5e211a9 and its release v0.2.0; the weights are "
@@ -984,6 +985,7 @@ STAGES: Mapping[str, str] = {
     "reconstruct": "2",
     "conditions": "1",
     "metrics": "1",
+    "protocols": "1",
     "neighbours": "1",
     "ifid": "1",
     "diffusion": "1",

@@ -12,6 +12,7 @@ from typing import Any
 import seesaw
 from seesaw.files import read_json, write_json
 from seesaw.packages import ONE_OF
+from seesaw.registry import NETWORKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +88,26 @@ def _library_versions() -> dict[str, str]:
 def write_scores(
     path: str | Path, *, autoencoder: str, scores: Sequence[Score], provenance: Mapping[str, Any]
 ) -> None:
-    """Write the scores of one job as JSON."""
+    """Write the scores of one job as JSON.
+
+    The options that the registry gives a score's network (how Inception resizes, ...) become part
+    of its protocol.
+    """
     write_json(
         path,
         {
             "autoencoder": autoencoder,
-            "scores": [asdict(score) for score in scores],
+            "scores": [
+                {**asdict(score), "protocol": {**_options(score.network), **score.protocol}}
+                for score in scores
+            ],
             "provenance": dict(provenance),
         },
     )
+
+
+def _options(network: str | None) -> dict[str, Any]:
+    return dict(NETWORKS[network].options) if network is not None and network in NETWORKS else {}
 
 
 def read_scores(path: str | Path) -> tuple[str, list[Score], dict[str, Any]]:

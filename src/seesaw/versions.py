@@ -40,6 +40,7 @@ STAGE_MODULES = {
     "reconstruct": "seesaw.reconstruct",
     "conditions": "seesaw.conditions",
     "metrics": "seesaw.metrics.score",
+    "protocols": "seesaw.protocols.score",
     "neighbours": "seesaw.neighbours.search",
     "ifid": "seesaw.ifid",
     "diffusion": "seesaw.diffusion.job",

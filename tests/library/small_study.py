@@ -14,12 +14,15 @@ CONFIG = {
     "pathvars": {"results": "nowhere"},
     "data": {
         "resolution": 256,
+        "crop": "resize-center-crop",
         "splits": {"train": {"source": "folder", "path": "x"}, "val": {"source": "folder"}},
         "evaluation": "val",
         "reference": "train",
     },
     "networks": {},
     "autoencoders": [KL, {"name": "own", "family": "module:Class"}],
+    "reconstruct": {"posterior": "mean"},
+    "protocols": {"scored": ["seesaw", "ifid", "ifid-as-published", "rae"]},
     "neighbours": {
         "k": 10,
         "distances": ["l2", "cosine"],

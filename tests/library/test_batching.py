@@ -296,8 +296,8 @@ def test_nothing_is_recorded_where_all_fits(tmp_path, split):
         assert b"fitted_batch_size" not in path.read_bytes()
     keys = set(json.loads(made["reconstruct"].read_text())["meta"])
     assert keys == {
-        *("posterior", "seed", "weights_sha256", "latent_shape", "parameters", "source"),
-        *("latents", "clipped_share"),
+        *("posterior", "quantisation", "seed", "weights_sha256", "latent_shape", "parameters"),
+        *("source", "latents", "clipped_share"),
     }
 
 

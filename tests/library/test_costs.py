@@ -213,6 +213,22 @@ def test_rules_in_closed_form():
     )
 
 
+def test_protocols_in_closed_form():
+    each = sum(autoencoder_flops(KL)) / rate("autoencoder")
+    job = {"autoencoder": "kl", "crop": "resize-center-crop"}
+    # mean and sample; two kinds of features; LPIPS in the right range twice, in the other once
+    seconds = 2 * each + 2 / rate("features") + 3 / rate("perceptual")
+    found = of("score_protocols", **job)
+    assert found.hours == pytest.approx(50_000 * seconds / 3600)
+    rae = of("score_protocols", **{**job, "crop": "adm"}).hours
+    assert rae == pytest.approx(
+        50_000 * (each + 1 / rate("features") + 1 / rate("lpips-vgg")) / 3600
+    )
+    swept = {**CONFIG, "protocols": {**CONFIG["protocols"], "sweep": ["kl"]}}
+    more = of("score_protocols", study=Study(swept), **job).hours
+    assert more == pytest.approx(50_000 * (seconds + 4 / rate("features")) / 3600)  # one resize
+
+
 def test_conditions_of_the_images_that_a_source_has():
     one, many = (of("extract_conditions", network="inception", source=s) for s in ("kl", "train"))
     assert one.kept == 50_000 * 4 * 2048
@@ -239,7 +255,7 @@ def test_networks_that_cost_more_than_their_kind_say_so():
 )
 def test_every_rule_has_a_finite_estimate(rule):
     wildcards = {"autoencoder": "kl", "split": "val", "network": "inception", "metric": "lpips"}
-    wildcards["source"] = "val"
+    wildcards |= {"source": "val", "crop": "resize-center-crop"}
     estimate = of(rule, model="SiT-B", step="0400000", sampler="guided", **wildcards)
     assert 0 <= estimate.hours < 200
     assert rule == "pack_images" or estimate.hours > 0

@@ -107,7 +107,7 @@ def extract(images, output):
     return output
 
 
-def draw(world, output, sampler=SDE, batch_size=11, seed=0):
+def draw(world, output, sampler=SDE, batch_size=11, seed=0, **options):
     sample_images(
         checkpoint=world / "sit.pt",
         family="tiny_autoencoder:Tiny",
@@ -122,6 +122,7 @@ def draw(world, output, sampler=SDE, batch_size=11, seed=0):
         version="1",
         seed=seed,
         device="cpu",
+        **options,
     )
     return Shards(output / "manifest.json")
 
@@ -188,6 +189,23 @@ def test_gfid_at_time_0_is_rfid_to_the_last_digit(world, tmp_path):
     assert scores["SiT-Ti t=0.4"]["n"] == COUNT
     assert scores["SiT-Ti t=0.4"]["protocol"]["t"] == 0.4
     assert scores["SiT-Ti t=0.4"]["metric"] == "gfid-t"
+
+
+def test_what_is_decoded_is_quantised_as_reconstructions_are(world, samples, tmp_path):
+    floored = tmp_path / "floored/manifest.json"
+    reconstruct_images(
+        family="tiny_autoencoder:Tiny", config={}, weights=None, output=floored,
+        images=world / "data/manifest.json", batch_size=7, shard_size=16, posterior="mean", seed=0,
+        device="cpu", quantisation="uint8-floor",
+    )  # fmt: skip
+    found = Shards(extract(floored, tmp_path / "floored-features/manifest.json")).load("features")
+    real = Shards(world / "data-features/manifest.json").load("features")
+    scores, _ = times_of(world, tmp_path / "times.json", [0], quantisation="uint8-floor")
+    assert scores["SiT-Ti t=0"]["value"] == frechet_distance(statistics(real), statistics(found))
+    rounded = samples[0].load("images").astype(int)
+    cut = rounded - draw(world, tmp_path / "samples", quantisation="uint8-floor").load("images")
+    assert set(np.unique(cut)) == {0, 1}
+    assert 0.3 < cut[(rounded > 0) & (rounded < 255)].mean() < 0.6
 
 
 def denoiser(world, sampler=SDE, decode=None):

@@ -350,8 +350,17 @@ def test_protocol_names_the_choices():
     assert lines["Images scored"] == "val: folder photos & more, 2,000 images"
     assert lines["Reference set (neighbours)"] == "train: mini, 8,000 images"
     assert lines["Crop"] == "resize-center-crop"
+    assert "rounded half up" in lines["Quantisation"]
     assert lines["Seed"] == "7"
     assert "reference images: 2,000" in lines["iFID"]
+    config = make_config()
+    config["data"]["splits"]["val"]["crop"] = "adm"
+    config["reconstruct"]["quantisation"] = "uint8-floor"
+    config["protocols"] = {"scored": ["seesaw", {"name": "mine", "like": "rae"}]}
+    lines = protocol(config)
+    assert lines["Crop"] == "adm"
+    assert "truncated" in lines["Quantisation"]
+    assert lines["Also by the protocols of"] == "seesaw, mine"
 
 
 @pytest.mark.parametrize(

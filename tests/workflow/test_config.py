@@ -318,6 +318,70 @@ MISTAKES = {
         ),
         "scored on",
     ),
+    "protocol": (
+        change(["protocols", "scored"], ["seasaw"]),
+        r"config, protocols.scored: unknown protocol 'seasaw'. Did you mean 'seesaw'\?",
+    ),
+    "protocol like nobody": (
+        change(["protocols", "scored"], [{"name": "mine", "like": "ifd"}]),
+        r"config, protocols.scored: unknown protocol 'ifd'. Did you mean 'ifid'\?",
+    ),
+    "value of an axis": (
+        change(["protocols", "scored"], [{"name": "mine", "resize": "cleen"}]),
+        r"config, protocols.scored.0.resize: 'cleen' is not one of \['tf1', 'torch-bilinear', ",
+    ),
+    "misspelt axis": (
+        change(["protocols", "scored"], ["seesaw", {"name": "mine", "reszie": "clean"}]),
+        r"config, protocols.scored.1: unknown key 'reszie'. Did you mean 'resize'\?",
+    ),
+    "protocol of a name that is taken": (
+        change(["protocols", "scored"], [{"name": "rae", "posterior": "sample"}]),
+        "config, protocols.scored: 'rae' is the name of something else; choose another",
+    ),
+    "protocol twice": (
+        change(["protocols", "scored"], [{"name": "a"}, {"name": "a", "posterior": "sample"}]),
+        r"config, protocols.scored: a name stands twice in \['a', 'a'\]",
+    ),
+    "reference of a protocol": (
+        change(["protocols", "scored"], [{"name": "mine", "reference": "tain"}]),
+        r"scored.mine: unknown reference 'tain'. Did you mean 'train'\? Valid: train, val",
+    ),
+    "protocols of nobody": (
+        change(["protocols", "autoencoders"], ["kl-f4c5"]),
+        r"config, protocols.autoencoders: unknown autoencoder 'kl-f4c5'. Did you mean 'kl-f4c4'",
+    ),
+    "sweep of one that is not scored": (
+        change(["protocols", "sweep"], ["rae"]),
+        "config, protocols.sweep: 'rae' is not in protocols.autoencoders; add it",
+    ),
+    "protocols without their network": (
+        lambda config: (
+            [drop(key)(config) for key in ("ifid", "gfid", "control", "diffusion")],
+            drop("networks", "inception")(config),
+            [config["metrics"].remove(metric) for metric in ("rfid", "kid")],
+        ),
+        "config, protocols: rFID needs a network for the role 'inception'",
+    ),
+    "a split of the name that protocols need": (
+        lambda config: (
+            change(["protocols", "scored"], ["rae"])(config),
+            change(["data", "splits", "val"], {"source": "folder", "path": "a"})(config),
+            change(["data", "splits", "val-adm"], {"source": "folder", "path": "b"})(config),
+        ),
+        "config, data.splits.val-adm: protocols make a split of this name",
+    ),
+    "crop of a split": (
+        change(["data", "splits", "val"], {"source": "folder", "path": "a", "crop": "center"}),
+        "config, data.splits.val.crop: unknown crop 'center'",
+    ),
+    "crop of what is not cropped": (
+        change(["data", "splits", "val", "crop"], "adm"),
+        "data.splits.val.crop: scenes of the source 'mini' are rendered",
+    ),
+    "quantisation": (
+        change(["reconstruct", "quantisation"], "uint8"),
+        r"config, reconstruct.quantisation: 'uint8' is not one of \['uint8-round', 'uint8-floor'\]",
+    ),
     "interpolation": (
         change(["ifid", "default", "interpolation"], "sperp"),
         "unknown interpolation 'sperp'. Did you mean 'slerp'",

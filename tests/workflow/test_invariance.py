@@ -37,6 +37,7 @@ def other(smoke, tmp_path_factory):
             "reconstruct_images": 19,
             "extract_conditions": 31,
             "score_metric": 23,
+            "score_protocols": 15,
             "find_neighbours": 41,
             "score_ifid": 13,
             "score_diffusability": 17,

@@ -48,6 +48,19 @@ def test_the_whole_study_is_planned_without_any_file(papers, clone):
     assert not (clone / "results").exists()
 
 
+def test_protocols_plan_their_crop_and_their_networks(papers):
+    assert [name for rule, name in papers if rule == "pack_images"] == ["train", "val", "val-adm"]
+    found = {name for rule, name in papers if rule == "extract_conditions"}
+    inceptions = {"inception", *(f"inception-{x}" for x in ("bilinear", "antialias", "clean"))}
+    wanted = {f"{split}, {name}" for split in ("val", "val-adm") for name in inceptions}
+    # of the reconstructions features are kept by the study's own network only
+    assert {name for name in found if "inception-" in name or "val-adm" in name} | {
+        "val, inception"
+    } == wanted
+    crops = {name.split(", ")[1] for rule, name in papers if rule == "score_protocols"}
+    assert crops == {"resize-center-crop", "adm"}
+
+
 def test_one_artifact_is_planned(clone):
     jobs = planned(snakemake("-n", "results/tables/table5.csv", cwd=clone))
     assert [rule for rule, _ in jobs if rule.startswith("table")] == ["table5"]

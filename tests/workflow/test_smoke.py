@@ -102,12 +102,25 @@ def test_samples_are_images_of_the_evaluation_ids(smoke):
         assert samples.load("images").std() > 1
 
 
+def test_protocols_stand_beside_the_runs_own(scores, smoke):
+    for metric in ("rfid", "psnr", "ssim", "lpips"):
+        own, same = (scores.loc[("kl-f4c4", metric, variant)] for variant in ("", "seesaw"))
+        assert same["value"] == pytest.approx(own["value"], rel=1e-6), metric
+        assert same["n"] == own["n"]
+    floored = scores.loc[("kl-f4c4", "lpips", "floored")]
+    assert floored["n"] == 0  # nobody plays LPIPS with VGG16 here
+    assert np.isnan(floored["value"])
+    table = pd.read_csv(smoke / "tables/protocol_sweep.csv")
+    assert (table["Autoencoder"] == "kl-f4c4").sum() == 6  # three roundings, mean and sample
+    assert len(pd.read_csv(smoke / "tables/protocols.csv")) == 3
+
+
 def test_a_score_carries_its_origin(scores):
     for column in ("metric_version", "protocol", "seesaw", "seed", "unit", "weights_sha256"):
         assert (scores[column].astype(str) != "").all(), column
     rfid = scores.loc[(NAMES[0], "rfid", "")]
     assert rfid["network"] == "mini-inception"
-    assert "crop=resize-center-crop" in rfid["protocol"]
+    assert "crop=ready-made" in rfid["protocol"]
     assert "posterior=mean" in rfid["protocol"]
 
 

@@ -32,6 +32,20 @@ from seesaw.external import (
     stop_words,
     weights_paths,
 )
+from seesaw.protocols.study import (
+    crop_of,
+    cropped_split,
+    crops_of,
+    lpips_players,
+    network_of,
+    own_protocol,
+    protocols_for,
+    protocols_of,
+    recorded,
+    reference_files,
+    variant_players,
+    with_derived_splits,
+)
 from seesaw.registry import (
     BACKBONES,
     CROPS,
@@ -54,6 +68,7 @@ try:
     )
     check_config(config, load_yaml(ROOT / "workflow/schemas/config.schema.yaml"))
     ASSETS = assets_of(config)
+    config["data"]["splits"] = with_derived_splits(config)["data"]["splits"]
 except ValueError as error:
     raise WorkflowError(str(error))
 
@@ -70,9 +85,15 @@ TO_FETCH = {
 AUTOENCODERS = {entry["name"]: entry for entry in config["autoencoders"]}
 # Weights that repeat another entry's are measured, but nothing is trained on them unless asked for.
 DISTINCT = [name for name, entry in AUTOENCODERS.items() if "duplicate_of" not in entry]
-PLAYERS = {player["network"]: player for player in config["networks"].values()}
+PLAYERS = {
+    **{player["network"]: player for player in config["networks"].values()},
+    **variant_players(config),
+}
 EVALUATION = config["data"]["evaluation"]
 REFERENCE = config["data"]["reference"]
+# What the numbers of the study itself are made by, and who is scored by other protocols as well.
+OWN_PROTOCOL = own_protocol(config)
+SCORED = config.get("protocols", {}).get("autoencoders", DISTINCT if "protocols" in config else [])
 # The split that probes learn from; condition maps of it are made only where there are probes.
 PROBES = config.get("probes", {"conditions": []})
 PROBED = PROBES.get("autoencoders", DISTINCT if "probes" in config else [])
@@ -112,6 +133,20 @@ FEATURE_BATCH_SIZE = 128
 SAMPLE_BATCH_SIZE = 250
 
 
+def protocol_features(crop, autoencoder=None):
+    """(split, network, reference) of the features that protocols compare with; files have no split.
+
+    Of one crop and autoencoder, or of all.
+    """
+    names, crops = [autoencoder] if autoencoder else SCORED, [crop] if crop else crops_of(config)
+    found = {}
+    for protocol in (p for n in names for c in crops for p in protocols_for(config, n, c).values()):
+        at = (network_of(config, protocol), protocol.reference)
+        known = protocol.reference in config["data"]["splits"]
+        found[at] = cropped_split(config, protocol.reference, protocol.crop) if known else None
+    return [(split, *at) for at, split in found.items()]
+
+
 def any_of(names):
     return "|".join(map(re.escape, names)) or "none"
 
@@ -124,6 +159,7 @@ wildcard_constraints:
         [
             EVALUATION,
             *(["train"] if PROBED or CONTROLLED else []),
+            *(split for split, *_ in protocol_features(None) if split is not None),
             *AUTOENCODERS,
             *SAMPLES,
             *CONTROL_SAMPLES,
@@ -133,6 +169,7 @@ wildcard_constraints:
     model=any_of(MODELS),
     sampler=any_of(SAMPLERS),
     step=r"\d{7}",
+    crop=any_of(crops_of(config)),
     metric=any_of(config["metrics"]),
     part=r"\d+",
 
@@ -212,7 +249,18 @@ def get_version(stage, *more):
 
 def get_data_version(wildcards):
     source = config["data"]["splits"][wildcards.split]["source"]
-    return get_version("data", SOURCES[source].version, CROPS[config["data"]["crop"]].version)
+    return get_version("data", SOURCES[source].version, CROPS[get_crop(wildcards)].version)
+
+
+def get_crop(wildcards):
+    """Crop of a split: its own, or that of all."""
+    return config["data"]["splits"][wildcards.split].get("crop", config["data"]["crop"])
+
+
+def get_source(wildcards):
+    """What a split is packed from."""
+    block = config["data"]["splits"][wildcards.split]
+    return {key: value for key, value in block.items() if key != "crop"}
 
 
 def get_folder_stamp(wildcards):
@@ -556,6 +604,54 @@ def get_loss_images(wildcards):
     return get_images("train") if fits else []
 
 
+def get_protocols_version(wildcards):
+    """The stage's, and those of all that it plugs in: metrics and networks."""
+    networks = {
+        network for _, network, _ in protocol_features(wildcards.crop, wildcards.autoencoder)
+    }
+    networks |= set(lpips_players(config).values())
+    return "/".join(
+        [
+            get_family_version("protocols")(wildcards),
+            *(METRICS[name].version for name in ("rfid", "psnr", "ssim", "lpips")),
+            *(f"{name} {NETWORKS[name].version}" for name in sorted(networks)),
+        ]
+    )
+
+
+def get_cropped_images(wildcards):
+    return get_images(cropped_split(config, EVALUATION, wildcards.crop))
+
+
+def get_protocol_references(wildcards):
+    """What rFID is taken against: features of splits, files of moments; see protocol_features."""
+    paths = [
+        (
+            f"<results>/conditions/{split}/{network}/manifest.json"
+            if split is not None
+            else external_weights(f"reference {name!r} of rFID", reference_files(config)[name])
+        )
+        for split, network, name in protocol_features(wildcards.crop, wildcards.autoencoder)
+    ]
+    return [path for path in paths if path]
+
+
+def get_protocol_lpips(wildcards):
+    """LPIPS network -> who plays it, of those that the protocols of a crop ask for."""
+    nets = {p.lpips for p in protocols_of(config).values() if p.crop == wildcards.crop}
+    return {net: name for net, name in lpips_players(config).items() if net in nets}
+
+
+def get_lpips_weights(net):
+    """Weights of an LPIPS network, if protocols ask for it and it has any."""
+
+    def path(wildcards):
+        network = get_protocol_lpips(wildcards).get(net)
+        return weights_of_network(network) if network and NETWORKS[network].weights else []
+
+    return path
+
+
 def get_protocol(wildcards=None):
     return protocol(config)
 
@@ -579,6 +675,11 @@ def get_all_scores(wildcards):
         "<results>/metrics/{autoencoder}/{metric}.json",
         autoencoder=AUTOENCODERS,
         metric=config["metrics"],
+    )
+    scores += expand(
+        "<results>/protocols/{autoencoder}/{crop}.json",
+        autoencoder=SCORED,
+        crop=crops_of(config),
     )
     if "ifid" in config:
         scores += expand("<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS)
@@ -624,6 +725,8 @@ TABLES = [
     "ifid_table4",
     "ifid_table5",
     "correlations",
+    "protocols",
+    "protocol_sweep",
     "diffusability_losses",
     "network_quality",
     "autoencoder_properties",
@@ -665,6 +768,11 @@ NEEDS = {
     "ifid_table3": GFID,
     "ifid_table4": ("the block 'ifid'", "ifid" in config),
     "ifid_table5": ("the block 'ifid'", "ifid" in config),
+    "protocols": ("the block 'protocols'", "protocols" in config),
+    "protocol_sweep": (
+        "sweep in the block 'protocols'",
+        bool(config.get("protocols", {}).get("sweep")),
+    ),
     "probe_strip": ("the block 'probes'", "probes" in config),
     "sample_grid": ("the block 'diffusion'", "diffusion" in config),
     "table3": ("the block 'control'", "control" in config),

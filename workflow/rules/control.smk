@@ -60,6 +60,7 @@ rule sample_control:
         backbone=get_backbone_options,
         chosen=CONTROL_IMAGES,
         shard_size=config["data"]["shard_size"],
+        quantisation=OWN_PROTOCOL.quantisation,
         seed=config["seed"],
     script:
         "../scripts/sample_control.py"

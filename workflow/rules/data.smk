@@ -19,9 +19,9 @@ rule pack_images:
     params:
         version=get_data_version,
         stamp=get_folder_stamp,
-        source=lambda wildcards: config["data"]["splits"][wildcards.split],
+        source=get_source,
         resolution=config["data"]["resolution"],
-        crop=config["data"]["crop"],
+        crop=get_crop,
         shard_size=config["data"]["shard_size"],
         seed=config["seed"],
     script:

@@ -54,6 +54,7 @@ rule sample_images:
         model=get_model,
         sampler=lambda wildcards: SAMPLERS[wildcards.sampler],
         shard_size=config["data"]["shard_size"],
+        quantisation=OWN_PROTOCOL.quantisation,
         seed=config["seed"],
     script:
         "../scripts/sample_images.py"

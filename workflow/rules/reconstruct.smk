@@ -22,6 +22,7 @@ rule reconstruct_images:
         model=get_model,
         shard_size=config["data"]["shard_size"],
         posterior=config["reconstruct"]["posterior"],
+        quantisation=OWN_PROTOCOL.quantisation,
         seed=config["seed"],
     script:
         "../scripts/reconstruct_images.py"

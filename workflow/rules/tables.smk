@@ -152,6 +152,50 @@ rule correlations:
         "../scripts/correlations.py"
 
 
+rule protocols:
+    """Every autoencoder by every protocol, and whether their ranks agree."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/protocols.csv",
+            caption="../report/protocols.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/protocols.log",
+    benchmark:
+        "<results>/benchmarks/protocols/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.protocol_tables"),
+    script:
+        "../scripts/protocols.py"
+
+
+rule protocol_sweep:
+    """rFID of the same weights under every protocol of the sweep, and what each axis moves."""
+    input:
+        scores="<results>/tables/scores.csv",
+    output:
+        table=report(
+            "<results>/tables/protocol_sweep.csv",
+            caption="../report/protocol_sweep.rst",
+            category="Tables",
+        ),
+    log:
+        "<results>/logs/protocol_sweep.log",
+    benchmark:
+        "<results>/benchmarks/protocol_sweep/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.protocol_tables"),
+    script:
+        "../scripts/protocol_sweep.py"
+
+
 rule diffusability_losses:
     """EQ, SE, VF and GMM loss of every autoencoder."""
     input:

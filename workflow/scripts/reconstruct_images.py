@@ -18,6 +18,7 @@ if __name__ == "__main__":
         batch_size=snakemake.resources.batch_size,
         shard_size=snakemake.params.shard_size,
         posterior=snakemake.params.posterior,
+        quantisation=snakemake.params.quantisation,
         seed=snakemake.params.seed,
         device=device,
     )

@@ -28,5 +28,6 @@ if __name__ == "__main__":
         shard_size=params.shard_size,
         version=params.version,
         seed=params.seed,
+        quantisation=params.quantisation,
         device=device,
     )

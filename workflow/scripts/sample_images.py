@@ -22,5 +22,6 @@ if __name__ == "__main__":
         shard_size=snakemake.params.shard_size,
         version=snakemake.params.version,
         seed=snakemake.params.seed,
+        quantisation=snakemake.params.quantisation,
         device=device,
     )

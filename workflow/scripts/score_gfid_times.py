@@ -30,6 +30,7 @@ if __name__ == "__main__":
         decode_batch_size=snakemake.resources.batch_size,
         feature_batch_size=snakemake.resources.feature_batch_size,
         protocol=snakemake.params.protocol,
+        quantisation=snakemake.params.protocol["quantisation"],
         version=snakemake.params.version,
         seed=snakemake.params.seed,
         device=device,

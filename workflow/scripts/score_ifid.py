@@ -29,6 +29,7 @@ if __name__ == "__main__":
         decode_batch_size=snakemake.resources.batch_size,
         feature_batch_size=snakemake.resources.feature_batch_size,
         posterior=snakemake.params.posterior,
+        quantisation=snakemake.params.protocol["quantisation"],
         protocol=snakemake.params.protocol,
         reference=snakemake.params.reference,
         version=snakemake.params.version,

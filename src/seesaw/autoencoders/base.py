@@ -13,6 +13,8 @@ from seesaw.registry import FAMILIES, resolve, unknown
 
 LATENTS = ("raw", "normalized")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+QUANTISATIONS = {"uint8-round": 0.5, "uint8-floor": 2.0**-10}
+"""Quantisation to uint8 -> what is added before truncation."""
 OPTIONS = ("latents", "ema", "normalization", "dtype", "compile")
 """What a config may say of any family, beside its keyword arguments."""
 
@@ -297,12 +299,42 @@ def decode_float(autoencoder: nn.Module, latents: Tensor) -> Tensor:
     return autoencoder.decode(latents).float()
 
 
-def to_uint8(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Float images about [-1, 1] to uint8, rounded half up, and the clipped share per image.
+def to_uint8(images: Tensor, quantisation: str = "uint8-round") -> tuple[Tensor, Tensor]:
+    """Float images about [-1, 1] to uint8, and the clipped share per image.
+
+    Args:
+        images: ``(N, 3, R, R)``.
+        quantisation: ``"uint8-round"`` or ``"uint8-floor"``, see :func:`quantise`.
 
     Returns:
         uint8 ``(N, 3, R, R)`` and float64 ``(N,)``: the share of values outside [-1, 1].
     """
-    levels = images * 127.5 + 127.5
+    levels = to_levels(images)
     clipped = ((levels < 0) | (levels > 255)).flatten(1).double().mean(1)
-    return torch.floor(levels.clamp(0, 255) + 0.5).to(torch.uint8), clipped
+    return quantise(levels, quantisation).to(torch.uint8), clipped
+
+
+def to_levels(images: Tensor) -> Tensor:
+    """Float images about [-1, 1] on the scale 0..255 of uint8, neither clipped nor rounded."""
+    return images * 127.5 + 127.5
+
+
+def quantise(levels: Tensor, quantisation: str) -> Tensor:
+    """What becomes of float pixels on the scale 0..255, still as floats.
+
+    Args:
+        levels: of any shape.
+        quantisation: ``"uint8-round"``: clipped and rounded half up; ``"uint8-floor"``: clipped
+            and truncated, after adding 2^-10, so that a level that float32 holds as 41.99999 stays
+            42; ``"clipped"``: only that; ``"float"``: nothing.
+
+    Raises:
+        ValueError: another name.
+    """
+    if quantisation == "float":
+        return levels
+    if quantisation == "clipped":
+        return levels.clamp(0, 255)
+    if quantisation not in QUANTISATIONS:
+        raise unknown("quantisation", quantisation, (*QUANTISATIONS, "clipped", "float"))
+    return torch.floor(levels.clamp(0, 255) + QUANTISATIONS[quantisation])

@@ -77,6 +77,7 @@ def sample_control(
     version: str,
     seed: int,
     device: str,
+    quantisation: str = "uint8-round",
 ) -> None:
     """Write a sample for each chosen evaluation image: shards with the field ``images`` (uint8).
 
@@ -99,6 +100,7 @@ def sample_control(
         version: of the code that samples; shards of another one are not gone on with.
         seed: the config's seed.
         device: torch device.
+        quantisation: of decoded images, as in ``reconstruct``.
 
     Raises:
         ValueError: parts that do not fit each other.
@@ -114,7 +116,7 @@ def sample_control(
     meta = {"sampler": sampler, "seed": seed, "branch_sha256": sha256_of(branch)}
     files = [path and sha256_of(path) for path in (weights, maps, index, backbone.get("latents"))]
     options = {k: v for k, v in backbone.items() if k not in ("weights", "latents")}
-    depends = [meta, version, family, dict(config), options, files, shard_size, ids]
+    depends = [meta, version, family, dict(config), options, files, shard_size, ids, quantisation]
     writer = ShardWriter(output, shard_size=shard_size, meta=meta, resume=digest_of(depends))
 
     def draw(some: Sequence[str]) -> Tensor:
@@ -122,5 +124,5 @@ def sample_control(
         hints = to_hints(conditions.take(some, ["map"])["map"], device)
         return sample_latents_under(control, frozen, labels, hints, some, seed=seed)
 
-    decode = partial(decode_batch, autoencoder, what="sample")
+    decode = partial(decode_batch, autoencoder, what="sample", quantisation=quantisation)
     write_samples(writer, ids, draw, decode, batch_size=batch_size, device=device)

@@ -149,6 +149,7 @@ def sample_images(
     version: str,
     seed: int,
     device: str,
+    quantisation: str = "uint8-round",
 ) -> None:
     """Write a sample for each evaluation image: shards with the field ``images`` (uint8).
 
@@ -169,6 +170,7 @@ def sample_images(
         version: of the code that samples; shards of another one are not gone on with.
         seed: the config's seed.
         device: torch device.
+        quantisation: of decoded images, as in ``reconstruct``.
     """
     model = load_sit(checkpoint, device)
     autoencoder = load_autoencoder(family, weights, config, device=device)
@@ -180,7 +182,7 @@ def sample_images(
         "checkpoint_sha256": sha256_of(checkpoint),
     }
     files = [path and sha256_of(path) for path in (weights, index)]
-    depends = [meta, version, family, dict(config), files, shard_size, ids]
+    depends = [meta, version, family, dict(config), files, shard_size, ids, quantisation]
     writer = ShardWriter(output, shard_size=shard_size, meta=meta, resume=digest_of(depends))
     label_of = dict(zip(ids, labels.tolist(), strict=True))
 
@@ -188,7 +190,7 @@ def sample_images(
         y = torch.tensor([label_of[image_id] for image_id in some], device=device)
         return sample_latents(model, y, some, sampler, seed=seed)
 
-    decode = partial(decode_batch, autoencoder, what="sample")
+    decode = partial(decode_batch, autoencoder, what="sample", quantisation=quantisation)
     write_samples(writer, ids, draw, decode, batch_size=batch_size, device=device)
 
 

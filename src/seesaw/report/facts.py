@@ -7,12 +7,17 @@ from typing import Any
 import pandas as pd
 
 from seesaw.external import weights_paths
+from seesaw.protocols.study import crop_of, own_protocol, protocols_of
 from seesaw.readings import described
 from seesaw.registry import NETWORKS
 from seesaw.score_table import Column
 
 UNBIASED_FROM = 50_000
 """Images from which on Fréchet distances are taken as comparable (the papers' n)."""
+QUANTISED = {
+    "uint8-round": "reconstructions are clamped to [-1, 1] and rounded half up to 8 bits",
+    "uint8-floor": "reconstructions are clamped to [-1, 1] and truncated to 8 bits",
+}
 
 
 def benchmark_table(folder: str | Path) -> pd.DataFrame:
@@ -129,8 +134,8 @@ def protocol(config: Mapping[str, Any]) -> dict[str, str]:
         "Images scored": _split(config, data["evaluation"]),
         "Reference set (neighbours)": _split(config, data["reference"]),
         "Resolution": f"{data['resolution']} × {data['resolution']} pixels",
-        "Crop": data["crop"],
-        "Quantisation": "reconstructions are clamped to [-1, 1] and rounded half up to 8 bits",
+        "Crop": crop_of(config, data["evaluation"]),
+        "Quantisation": QUANTISED[own_protocol(config).quantisation],
         "Posterior": f"{config['reconstruct']['posterior']} of the encoder's posterior",
         "Seed": str(config["seed"]),
     }
@@ -138,6 +143,8 @@ def protocol(config: Mapping[str, Any]) -> dict[str, str]:
         rows["iFID"] = _setting(config["ifid"]["default"])
     if "gfid" in config:
         rows["gFID"] = _samples(config["diffusion"])
+    if "protocols" in config:
+        rows["Also by the protocols of"] = ", ".join(protocols_of(config))
     return rows
 
 
