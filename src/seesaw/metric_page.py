@@ -6,6 +6,7 @@ stages.
 
 from collections.abc import Mapping
 
+from seesaw.protocols import AXES, PROTOCOLS
 from seesaw.readings import READINGS, SAMPLES, Described, ReadingEntry
 from seesaw.registry import LOSSES, METRICS, NETWORKS, ROLES, LossEntry, MetricEntry, NetworkEntry
 
@@ -28,6 +29,14 @@ network. [config.md](config.md) has the keys, [registry.md](registry.md) the cod
 | number of images | Fréchet distances (biased), Inception Score, precision, recall |
 | variant of the formula | see *beside it* below; the plain name is always the first |
 
+"""
+
+PROTOCOL_WORDS = """\
+## Named protocols
+
+rFID, PSNR, SSIM and LPIPS can be taken by the choices of several authors, from the same autoencoder
+(block `protocols` of a config; tables `protocols` and `protocol_sweep`). The column `variant` of
+`tables/scores.csv` then has the protocol's name.
 """
 
 RECONSTRUCTIONS = ("crop", "posterior", "quantisation")
@@ -68,7 +77,8 @@ def metrics_page(note: str) -> str:
     Args:
         note: a comment for those who want to edit the page.
     """
-    rows = ["# Metrics", "", note, INTRODUCTION + "## All of them", ""]
+    rows = ["# Metrics", "", note, INTRODUCTION + PROTOCOL_WORDS, *_protocols()]
+    rows += ["", "## All of them", ""]
     rows += ["| label | name | of | unit | better | network |", "|---|---|---|---|---|---|"]
     everything = {**METRICS.entries, **LOSSES.entries, **READINGS}
     rows += [_row(name, entry) for name, entry in everything.items()]
@@ -85,6 +95,20 @@ def metrics_page(note: str) -> str:
     for name, network in NETWORKS.entries.items():
         rows += ["", f"### {network.label} (`{name}`)", "", *_network(network)]
     return "\n".join(rows) + "\n"
+
+
+def _protocols() -> list[str]:
+    rows = ["| axis | value | what, and who uses it |", "|---|---|---|"]
+    for axis, values in AXES.items():
+        rows += [f"| {axis} | `{value}` | {words} |" for value, words in values.items()]
+    rows += ["", "| preset | " + " | ".join(AXES) + " |", "|---|" + "---|" * len(AXES)]
+    for name, preset in PROTOCOLS.items():
+        cells = " | ".join(str(getattr(preset.protocol, axis)) for axis in AXES)
+        rows.append(f"| `{name}` | {cells} |")
+    rows.append("")
+    for name, preset in PROTOCOLS.items():
+        rows.append(f"- `{name}`: {'; '.join([preset.source, *preset.notes])}")
+    return rows
 
 
 def moved_by(entry: Described) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from seesaw.metric_page import metrics_page, moved_by, players
 from seesaw.metrics import Measured, Options, Reading
 from seesaw.metrics.collect import _rows
 from seesaw.metrics.score import scores_of
+from seesaw.protocols import AXES, PROTOCOLS
 from seesaw.readings import READINGS, described, named
 from seesaw.registry import LOSSES, METRICS, NETWORKS, ROLES, STAGES
 from seesaw.results import Score, write_scores
@@ -100,6 +101,13 @@ class TestPage:
         assert "licence of `inception`" not in self.section("CLIP similarity (`clip`)")
         assert "licence of `inception`" in self.section("gFID (`gfid`)")
         assert "licence" not in self.section("PSNR (`psnr`)")
+
+    def test_has_every_named_protocol_with_its_choices(self):
+        rows = self.page.split("## Named protocols")[1].split("\n## ")[0]
+        for name, preset in PROTOCOLS.items():
+            cells = [str(getattr(preset.protocol, axis)) for axis in AXES]
+            assert f"| `{name}` | {' | '.join(cells)} |" in rows
+            assert all(words in rows for words in (preset.source, *preset.notes))
 
     def test_the_list_of_names_has_the_licences_too(self):
         rows = registry_page().split("## Networks")[1].split("## ")[0]
