@@ -405,6 +405,15 @@ def _check_metrics(config: Config) -> None:
                 f"config, metrics: {metric!r} needs a network for the role {role!r}; name one "
                 f"under networks.{role}, or leave the metric out"
             )
+    if "ms-ssim" in config["metrics"]:
+        from seesaw.metrics.fidelity import LARGER_THAN
+
+        if config["data"]["resolution"] <= LARGER_THAN:
+            raise ValueError(
+                f"config, metrics: 'ms-ssim' needs images of more than {LARGER_THAN} pixels a "
+                f"side, data.resolution is {config['data']['resolution']}; leave it out, or raise "
+                "data.resolution"
+            )
 
 
 def _check_ifid(config: Config) -> None:

@@ -29,7 +29,7 @@ from seesaw.tables import SHORT, both_correlations, correlation_cells
 
 REPORTED = ("rfid", "psnr", "lpips", "ssim")
 """Metrics whose reporting Table 1 of Seesaw surveys."""
-COMPARED = ("psnr", "ssim", "lpips", "kid", "rfid")
+COMPARED = ("psnr", "ssim", "ms-ssim", "lpips", "kid", "rfid", "fd-infinity", "fdd")
 GENERATION = ("gfid", "gkid", "inception-score", "precision", "recall")
 
 

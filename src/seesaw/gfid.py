@@ -6,18 +6,18 @@ gFID compares samples with a reference: a split's features, or the moments in a 
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seesaw.metrics.frechet import Statistics, bias_note, frechet_distance, statistics_of
+from seesaw.metrics.frechet import Statistics, bias_of, frechet_distance, statistics_of
 from seesaw.metrics.generation import inception_score, precision_recall
 from seesaw.metrics.kid import squared_mmd
 from seesaw.networks import head_of, load_network
 from seesaw.results import Score, write_scores
-from seesaw.seeds import seed_for
+from seesaw.seeds import shuffled
 from seesaw.shards import Shards
 
 MANIFOLD = 10_000
@@ -91,9 +91,10 @@ def score_gfid(
             scores.append(Score(**{**vars(entry), "variant": ""}))
 
     for reference, path in references.items():
-        distance = frechet_distance(read_moments(path, len(found.mean)), found)
+        target = read_moments(path, len(found.mean))
+        distance = frechet_distance(target, found)
         logger.info("gFID %s %s against %s: %.4f", autoencoder, name, reference, distance)
-        add("gfid", distance, found.n, False, bias_note(found.n, len(found.mean)), reference)
+        add("gfid", distance, found.n, False, bias_of(target, found), reference)
     score = inception_score(features[shuffled(generated.ids, seed, "inception-score")], head)
     add("inception-score", score.value, score.n, True, score.note, "none")
     real = Shards(references[evaluation])
@@ -105,12 +106,6 @@ def score_gfid(
     add("precision", shares.precision, found.n, True, note, evaluation)
     add("recall", shares.recall, found.n, True, note, evaluation)
     write_scores(output, autoencoder=autoencoder, scores=scores, provenance=provenance)
-
-
-def shuffled(ids: Sequence[str], seed: int, purpose: str) -> np.ndarray:
-    """Positions of ``ids`` in an order that depends on (seed, purpose, ids) only."""
-    drawn = [seed_for(seed, purpose, image_id) for image_id in ids]
-    return np.array(sorted(range(len(ids)), key=lambda row: (drawn[row], ids[row])), np.int64)
 
 
 def read_moments(path: str | Path, d: int) -> Statistics:

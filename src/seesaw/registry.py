@@ -165,6 +165,21 @@ METRICS = Registry(
             higher_is_better=True,
             formula="Gaussian 11x11, sigma 1.5, K 0.01/0.03, range 255, valid windows, per channel",
         ),
+        "ms-ssim": MetricEntry(
+            target="seesaw.metrics.fidelity:ms_ssim",
+            version="1",
+            reads="images",
+            label="MS-SSIM",
+            unit="1",
+            higher_is_better=True,
+            formula="product over 5 scales of contrast-structure (coarsest: SSIM) to the powers "
+            ".0448 .2856 .3001 .2363 .1333, windows as of SSIM, per channel; sides over 160 px",
+            source="Wang et al. 2003; VainF/pytorch-msssim b057b07",
+            traps=(
+                "torchmetrics reflects the border at the coarsest scale and averages channels "
+                "before it multiplies the scales",
+            ),
+        ),
         "lpips": MetricEntry(
             target="seesaw.metrics.perceptual:lpips",
             version="1",
@@ -177,13 +192,47 @@ METRICS = Registry(
         ),
         "rfid": MetricEntry(
             target="seesaw.metrics.frechet:rfid",
-            version="1",
+            version="2",
             reads="conditions",
             role="inception",
             label="rFID",
             unit="1",
             higher_is_better=False,
             formula="|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2), float64, covariance with ddof 1",
+        ),
+        "fdd": MetricEntry(
+            target="seesaw.metrics.frechet:rfid",
+            version="1",
+            reads="conditions",
+            role="dino-large",
+            label="FDD",
+            unit="1",
+            higher_is_better=False,
+            formula="as rFID, with the class token of DINOv2 ViT-L/14 in place of Inception's pool",
+            source="Stein et al. 2023 (FD-DINOv2); layer6ai-labs/dgm-eval 74c79f7",
+            traps=(
+                "hundreds where FID is ones: the features are larger, their scale is no one's",
+                "dgm-eval resizes with PIL's bicubic; torchvision on tensors differs",
+            ),
+        ),
+        "fd-infinity": MetricEntry(
+            target="seesaw.metrics.fd_infinity:fd_infinity",
+            version="1",
+            reads="conditions",
+            role="inception",
+            label="FD-infinity",
+            unit="1",
+            higher_is_better=False,
+            formula="rFID of 15 nested seeded subsets, the same images of both sets, of 5,000 (or "
+            "n / 10) to n; least-squares line in 1/n at 1/n = 0",
+            source="Chong and Forsyth 2020; mchong6/FID_IS_infinity 2cbf52e",
+            traps=(
+                "with the whole reference, as published for generators, reconstructions come out "
+                "too low, even negative: see the variant reference=whole",
+                "where R^2 in the note is low there is no bias to take away, and the line adds "
+                "noise: rFID is the better number; a high R^2 is no error bar either, since nested "
+                "subsets depend on each other",
+            ),
         ),
         "kid": MetricEntry(
             target="seesaw.metrics.kid:kid",
@@ -290,7 +339,7 @@ LOSSES = Registry(
         "vf-loss": LossEntry(
             target="seesaw.diffusability.alignment:AlignmentLoss",
             version="1",
-            needs=("dino",),
+            needs=("dino-large",),
             fits=True,
             label="VF loss",
             unit="1",

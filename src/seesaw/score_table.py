@@ -14,7 +14,9 @@ import pandas as pd
 
 from seesaw.registry import LOSSES, METRICS, NETWORKS
 
-QUALITY = ("gfid", "ifid", "rfid", "kid", "psnr", "ssim", "lpips")
+QUALITY = (
+    "gfid", "ifid", "rfid", "fd-infinity", "kid", "fdd", "psnr", "ssim", "ms-ssim", "lpips"
+)  # fmt: skip
 """Generation and reconstruction metrics."""
 
 CONDITIONS = (

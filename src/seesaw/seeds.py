@@ -33,3 +33,9 @@ def normal_per_image(
 def uniform_per_image(*, seed: int, purpose: str, ids: Sequence[str]) -> np.ndarray:
     """One number in [0, 1) per image, float64, ``(len(ids),)``."""
     return np.array([generator_for(seed, purpose, image_id).random() for image_id in ids])
+
+
+def shuffled(ids: Sequence[str], seed: int, purpose: str) -> np.ndarray:
+    """Positions of ``ids`` in an order that depends on (seed, purpose, ids) only, int64."""
+    drawn = [seed_for(seed, purpose, image_id) for image_id in ids]
+    return np.array(sorted(range(len(ids)), key=lambda row: (drawn[row], ids[row])), np.int64)

@@ -7,10 +7,15 @@ A manifest ``manifest.json`` is written last, so a set of shards is whole when i
 
 Each shard holds one array per field, ``(n, *shape)``, and the image ids as metadata. Shards lie
 beside their manifest. Nothing in a manifest depends on when or on which machine it was made.
+
+What is computed once from all images of a set, such as their mean, can be attached to it: a file
+``attached-<name>.safetensors`` that ``meta`` names with size and digest.
 """
 
 import json
 import logging
+import math
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,7 +80,13 @@ def write_manifest(
     """Write the manifest; remove shards that it does not name and what killed jobs left behind."""
     path = Path(path)
     named = {shard["file"] for shard in shards}
-    for pattern in ("shard-*.safetensors", ".shard-*.part.safetensors"):
+    named |= {attached_name(key) for key in meta if _is_attached(meta, key)}
+    for pattern in (
+        "shard-*.safetensors",
+        ".shard-*.part.safetensors",
+        "attached-*.safetensors",
+        ".attached-*.part.safetensors",
+    ):
         for stale in path.parent.glob(pattern):
             if stale.name not in named:
                 stale.unlink()
@@ -89,6 +100,15 @@ def write_manifest(
             "shards": list(shards),
         },
     )
+
+
+def attached_name(key: str) -> str:
+    """File name of what is attached to a set under ``key``."""
+    return f"attached-{key}.safetensors"
+
+
+def _is_attached(meta: Mapping[str, Any], key: str) -> bool:
+    return isinstance(meta[key], Mapping) and meta[key].get("file") == attached_name(key)
 
 
 def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -202,6 +222,17 @@ class ShardWriter:
         while len(self._ids) >= self.shard_size:
             self._flush(self.shard_size)
 
+    def attach(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write arrays of any shape beside the shards; ``meta[key]`` names their file.
+
+        They are read by :meth:`Shards.attached`. What an earlier manifest had attached and this one
+        does not name is removed.
+        """
+        path = self.manifest.with_name(attached_name(key))
+        write_tensors(path, arrays)
+        size = path.stat().st_size
+        self.meta[key] = {"file": path.name, "bytes": size, "sha256": sha256_of(path)}
+
     def _flush(self, n: int) -> None:
         assert self._fields is not None
         joined = {f: np.concatenate([p[f] for p in self._parts]) for f in self._fields}
@@ -294,6 +325,9 @@ class Shards:
     ) -> Iterator[Batch]:
         """Batches in stored order; a batch does not reach over the end of a shard.
 
+        Their arrays are pieces of the mapped file, not copies: what is written into them stays in
+        memory and never reaches the file.
+
         Args:
             fields: which arrays to read.
             batch_size: images per batch at most.
@@ -303,12 +337,10 @@ class Shards:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         for index in range(len(self.shards)) if shards is None else shards:
-            with self._open(index) as file:
-                ids = json.loads(file.metadata()["ids"])
-                slices = {field: file.get_slice(field) for field in fields}
-                for start in range(0, len(ids), batch_size):
-                    stop = min(start + batch_size, len(ids))
-                    yield Batch(ids[start:stop], {f: slices[f][start:stop] for f in fields})
+            ids, arrays = self._mapped(index, fields)
+            for start in range(0, len(ids), batch_size):
+                stop = min(start + batch_size, len(ids))
+                yield Batch(ids[start:stop], {f: arrays[f][start:stop] for f in fields})
 
     def load(self, field: str) -> np.ndarray:
         """One field of all images, ``(n, ...)``."""
@@ -317,8 +349,7 @@ class Shards:
         whole = np.empty((self.n, *shape), np.dtype(self.fields[field]["dtype"]))
         row = 0
         for index, shard in enumerate(self.shards):
-            with self._open(index) as file:
-                whole[row : row + shard["n"]] = file.get_tensor(field)
+            whole[row : row + shard["n"]] = self._mapped(index, [field])[1][field]
             row += shard["n"]
         return whole
 
@@ -337,11 +368,10 @@ class Shards:
             shard, row = self._place[image_id]
             wanted.setdefault(shard, []).append((position, row))
         for shard, places in wanted.items():
-            with self._open(shard) as file:
-                for field in fields:
-                    rows = file.get_slice(field)
-                    for position, row in places:
-                        out[field][position] = rows[row : row + 1][0]
+            _, arrays = self._mapped(shard, fields)
+            for field in fields:
+                for position, row in places:
+                    out[field][position] = arrays[field][row]
         return Batch(list(ids), out)
 
     @cached_property
@@ -352,10 +382,44 @@ class Shards:
             for row, image_id in enumerate(self.shard_ids(shard))
         }
 
-    def _open(self, index: int) -> Any:
-        from safetensors import safe_open
+    def attached(self, key: str) -> dict[str, np.ndarray] | None:
+        """Arrays that were attached under ``key``; None if the manifest names none.
 
-        return safe_open(self.path.parent / self.shards[index]["file"], framework="numpy")
+        Raises:
+            FileNotFoundError: the manifest names their file, which is missing.
+            ValueError: the file is not the one that was written with this manifest.
+        """
+        from safetensors.numpy import load_file
+
+        if key not in self.meta or not _is_attached(self.meta, key):
+            return None
+        about = self.meta[key]
+        path = self.path.parent / about["file"]
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is named by {self.path} but missing; delete the manifest and rerun"
+            )
+        if path.stat().st_size != about["bytes"] or sha256_of(path) != about["sha256"]:
+            raise ValueError(
+                f"{path} is not the file that {self.path} names: it was cut or changed; delete the "
+                "manifest and rerun"
+            )
+        return load_file(path)
+
+    def _mapped(self, index: int, fields: Sequence[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+        """Ids and arrays of a shard, mapped copy-on-write; safetensors' own slices are copies."""
+        with open(self.path.parent / self.shards[index]["file"], "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+        arrays = {}
+        for field in fields:
+            shape, (start, _) = header[field]["shape"], header[field]["data_offsets"]
+            dtype = np.dtype(self.fields[field]["dtype"])
+            count = math.prod(shape)
+            flat = np.frombuffer(content, dtype, count, offset=8 + length + start)
+            arrays[field] = flat.reshape(shape)
+        return json.loads(header["__metadata__"]["ids"]), arrays
 
     def _check(self, fields: Sequence[str]) -> None:
         for field in fields:

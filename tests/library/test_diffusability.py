@@ -274,7 +274,7 @@ class TestAlignment:
     def found(self, model, teacher=None, **options):
         context = Context(
             autoencoder=model,
-            networks={"dino": teacher or Teacher()},
+            networks={"dino-large": teacher or Teacher()},
             options={"train_images": 40, **options},
         )
         train = random_images(40, model.resolution, seed=1)
@@ -338,7 +338,7 @@ class TestAlignment:
 
     def test_undefined_for_tokens(self):
         found = measured(
-            AlignmentLoss(Context(autoencoder=Tokens(), networks={"dino": Teacher()})),
+            AlignmentLoss(Context(autoencoder=Tokens(), networks={"dino-large": Teacher()})),
             Tokens(),
             random_images(),
             random_images(),
@@ -348,7 +348,7 @@ class TestAlignment:
 
     def test_a_network_without_tokens_is_an_error(self):
         with pytest.raises(ValueError, match="does not offer .*choose one that does"):
-            AlignmentLoss(Context(autoencoder=Mix(), networks={"dino": object()}))
+            AlignmentLoss(Context(autoencoder=Mix(), networks={"dino-large": object()}))
 
 
 def correlated(name, shape):
@@ -502,8 +502,8 @@ def run_stage(world, tmp_path, family, config, *, train="train", batch_size=7, *
     score_diffusability(
         autoencoder="it", family=family, config=config, weights=weights,
         images=world["val"].path, reconstructions=stored.path, train=train and world[train].path,
-        networks={"dino": "mini-dino", "lpips": "lpips-alex-random"},
-        network_weights={"dino": world["folder"] / "dino.safetensors"},
+        networks={"dino-large": "mini-dino", "lpips": "lpips-alex-random"},
+        network_weights={"dino-large": world["folder"] / "dino.safetensors"},
         options={**OPTIONS, **options}, output_scores=tmp_path / "scores.json",
         batch_size=batch_size, posterior="mean", protocol={"crop": "adm"}, seed=3, device="cpu",
         provenance={"seed": 3},

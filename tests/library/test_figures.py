@@ -133,7 +133,10 @@ class TestFigure2:
 
     def test_unmeasured_metrics_are_named(self, scores):
         figure, _ = figure2(scores[~scores["metric"].isin(["kid", "depth"])])
-        assert any("Not measured: KID, Depth drift." in text for text in texts(figure))
+        assert any(
+            "Not measured: FD-infinity, KID, FDD, MS-SSIM, Depth drift." in text
+            for text in texts(figure)
+        )
 
     def test_networks_and_n_are_named(self, heatmap):
         shown = "\n".join(texts(heatmap[0]))

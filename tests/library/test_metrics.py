@@ -1,4 +1,4 @@
-"""PSNR, SSIM, LPIPS, drift, faces and similarity: closed forms, properties, oracles."""
+"""PSNR, SSIM, MS-SSIM, LPIPS, drift, faces and similarity: closed forms, properties, oracles."""
 
 import importlib
 import json
@@ -15,8 +15,11 @@ from seesaw.metrics import Options, shuffled_partners
 from seesaw.metrics.drift import drift, map_distance, palette_distance
 from seesaw.metrics.faces import face_recall, identity
 from seesaw.metrics.fidelity import (
+    SCALES,
     decibel,
     mean_squared_error,
+    ms_ssim,
+    multi_scale_similarity,
     psnr,
     ssim,
     stack_similarity,
@@ -31,6 +34,7 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 sys.path.append(str(REFERENCE))
 recipe = importlib.import_module("recipe")
 OFFICIAL = json.loads((REFERENCE / "psnr_ssim.json").read_text())["cases"]
+MS_SSIM = json.loads((REFERENCE / "ms_ssim.json").read_text())
 OPTIONS = Options()
 
 
@@ -145,6 +149,83 @@ def test_bad_images_are_errors_in_words(tmp_path):
         psnr(*pair_of(tmp_path, "images", a / 255, b / 255), OPTIONS)
     with pytest.raises(ValueError, match=r"\(3, 10, 10\) per image .* \(3, 9, 10\)"):
         psnr(*pair_of(tmp_path, "images", a, b[:, :, 1:]), OPTIONS)
+
+
+# ---------------------------------------------------------------------------------------- MS-SSIM
+
+
+def ms_ssim_pictures(name):
+    """The pictures behind ``ms_ssim.json``."""
+    case = MS_SSIM["cases"][name]
+    size = case["count"], case["height"], case["width"]
+    a, other = (
+        recipe.pictures(f"ms_ssim/{name}{k}", *size).astype(np.int64) for k in ("", "/other")
+    )
+    return a.astype(np.uint8), ((3 * a + other) // 4).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", sorted(MS_SSIM["cases"]))
+def test_official_ms_ssim(tmp_path, name):
+    found = ms_ssim(*pair_of(tmp_path, "images", *ms_ssim_pictures(name)), OPTIONS)
+    expected = MS_SSIM["cases"][name]["ms_ssim"]
+    np.testing.assert_allclose(found.per_image["value"], expected, rtol=0, atol=MS_SSIM["atol"])
+    assert found.readings[0].value == pytest.approx(np.mean(expected), abs=MS_SSIM["atol"])
+
+
+def test_ms_ssim_is_torchmetrics_where_the_coarsest_scale_agrees():
+    """Shuffled inside blocks of 16 pixels, images are the same at the coarsest scale.
+
+    There alone torchmetrics counts windows over a reflected border. It averages over channels
+    before it multiplies the scales, so each channel is an image here; and no side is ever odd.
+    """
+    oracle = pytest.importorskip("torchmetrics.functional.image.ssim")
+    torch = importlib.import_module("torch")
+    a = recipe.pictures("ms_ssim/blocks", 1, 192, 176)[0]
+    blocks = a.reshape(3, 12, 16, 11, 16).transpose(0, 1, 3, 2, 4).reshape(3, 12, 11, 256).copy()
+    blocks[..., 200:] = np.random.default_rng(0).permuted(blocks[..., 200:], axis=-1)
+    b = blocks.reshape(3, 12, 11, 16, 16).transpose(0, 1, 3, 2, 4).reshape(a.shape)
+    x, y = (torch.from_numpy(image)[:, None].double() for image in (a, b))
+    expected = oracle.multiscale_structural_similarity_index_measure(
+        x, y, data_range=255.0, sigma=1.5, normalize="relu", reduction="none"
+    ).numpy()
+    found = [multi_scale_similarity(p[None], q[None]) for p, q in zip(a, b, strict=True)]
+    assert 0.3 < expected.min() < expected.max() < 0.99
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert multi_scale_similarity(a, b) == pytest.approx(np.mean(found), abs=1e-12)
+
+
+def test_ms_ssim_closed_forms():
+    a = recipe.pictures("ms_ssim/closed", 1, 161, 176)[0]
+    assert multi_scale_similarity(a, a) == pytest.approx(1.0, abs=1e-12)
+    # the structure of a negative is opposed: negative similarities count as 0
+    assert multi_scale_similarity(a, 255 - a) == 0.0
+    # of constant images only the luminance of the coarsest scale is left; 176 / 16 = 11: one window
+    x, y = np.full((1, 176, 176), 100, np.uint8), np.full((1, 176, 176), 150, np.uint8)
+    c1 = 2.55**2
+    luminance = (2 * 100 * 150 + c1) / (100**2 + 150**2 + c1)
+    assert multi_scale_similarity(x, y) == pytest.approx(luminance ** SCALES[-1], abs=1e-9)
+
+
+def test_ms_ssim_sees_no_batch_and_no_shard(tmp_path):
+    a, b = random_images(5, 3, 176)
+    plain = ms_ssim(*pair_of(tmp_path, "images", a, b), OPTIONS)
+    cut = ms_ssim(
+        shards_of(tmp_path, images=a, shard_size=2),
+        shards_of(tmp_path, images=b, shard_size=1),
+        Options(batch_size=2),
+    )
+    assert plain.readings == cut.readings
+    worse = np.clip(a + np.random.default_rng(1).normal(0, 90, a.shape), 0, 255).astype(np.uint8)
+    lower = ms_ssim(*pair_of(tmp_path, "images", a, worse), OPTIONS)
+    assert (lower.per_image["value"] < plain.per_image["value"]).all()
+
+
+def test_ms_ssim_of_small_images_is_an_error_in_words(tmp_path):
+    a, b = random_images(1, 2, 160)
+    with pytest.raises(ValueError, match=r"more than 160 pixels a side.* got \(3, 160, 160\)"):
+        ms_ssim(*pair_of(tmp_path, "images", a, b), OPTIONS)
+    with pytest.raises(ValueError, match="expected two uint8 arrays"):
+        multi_scale_similarity(a[0] / 255, b[0] / 255)
 
 
 # ---------------------------------------------------------------------------------------- pairing

@@ -16,10 +16,15 @@ from seesaw.metrics import Options
 from seesaw.metrics import kid as kid_module
 from seesaw.metrics.frechet import (
     BLOCK,
+    PAIRED,
+    FrechetTo,
     Moments,
     Statistics,
+    _congruent,
     _root,
     bias_note,
+    bias_of,
+    expected_bias,
     frechet_distance,
     rfid,
     statistics,
@@ -138,6 +143,23 @@ def test_statistics_are_numpys():
     np.testing.assert_allclose(found.covariance, np.cov(x.astype(np.float64), rowvar=False))
 
 
+@pytest.mark.parametrize("n, m", [(80, 90), (80, 9), (9, 80), (9, 8)])
+def test_one_reference_for_many(n, m):
+    reference = statistics(random_features(0, n, 12))
+    to = FrechetTo(reference)
+    for seed in (1, 2):
+        other = statistics(random_features(seed, m, 12, 0.5))
+        assert to.distance(other) == frechet_distance(reference, other)
+
+
+def test_both_roots_give_the_same(monkeypatch):
+    a, b = statistics(random_features(0, 90, 12)), statistics(random_features(1, 90, 12))
+    by_cholesky = frechet_distance(a, b)
+    monkeypatch.setattr("seesaw.metrics.frechet.FAR", 2.0)
+    assert frechet_distance(a, b) == pytest.approx(by_cholesky, rel=1e-11)
+    assert frechet_distance(a, b) != by_cholesky  # it was another way
+
+
 # --------------------------------------------------------------------------------------- properties
 
 
@@ -188,6 +210,18 @@ def test_a_root_is_triangular_where_it_can_be_and_has_the_rank_otherwise(monkeyp
     _root(full)
     with pytest.raises(np.linalg.LinAlgError):
         _root(np.cov(copied, rowvar=False))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 9), (5, 9)])
+def test_a_triangular_root_gives_the_same_product(shape):
+    rng = np.random.default_rng(22)
+    covariance = statistics(random_features(23, 50, shape[1])).covariance
+    before = covariance.copy()
+    for root in (rng.standard_normal(shape), np.triu(rng.standard_normal(shape))):
+        lower = np.tril(_congruent(root, covariance))
+        expected = np.tril(root @ covariance @ root.T)
+        np.testing.assert_allclose(lower, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+    np.testing.assert_array_equal(covariance, before)
 
 
 @settings(max_examples=20, deadline=None)
@@ -248,10 +282,49 @@ def test_rfid_says_when_it_is_biased(tmp_path):
     reading = rfid(a, a, Options()).readings[0]
     assert reading.n == 30
     assert reading.value < 1e-9
-    assert reading.note == bias_note(30, 8)
+    expected = expected_bias(statistics_of(a).covariance, 30, 30)
+    assert reading.note == bias_note(30, 8, expected) + PAIRED
     assert "30 images for 8 feature dimensions" in reading.note
+    assert f"one distribution would have about {expected:.2g})" in reading.note
     assert "singular" in bias_note(8, 8)
     assert bias_note(80, 8) == ""
+    few = statistics_of(shards_of(tmp_path, features=random_features(0, 15, 8)))
+    assert "about" not in bias_of(few, few)  # a first-order estimate would be wrong
+    assert "biased upwards" in bias_of(few, few)
+    # moments of a file are of very many images: only the other set has a bias
+    found = statistics_of(a)
+    endless = Statistics(0, found.mean, found.covariance)
+    words = bias_note(30, 8, expected_bias(found.covariance, 30))
+    assert bias_of(endless, found) == words != bias_of(found, found)
+
+
+@pytest.mark.parametrize("per_dimension, low", [(10, 0.92), (4, 0.85), (2, 0.75)])
+@pytest.mark.parametrize("variances", [np.ones(64), np.exp(-np.arange(64) / 10)])
+@pytest.mark.parametrize("endless", [False, True])
+def test_the_expected_bias_is_that_of_samples(variances, per_dimension, low, endless):
+    rng, n = np.random.default_rng(0), per_dimension * 64
+    true = Statistics(0, np.zeros(64), np.diag(variances))
+
+    def drawn():
+        return statistics(rng.standard_normal((n, 64)) * np.sqrt(variances))
+
+    pairs = [(true if endless else drawn(), drawn()) for _ in range(12)]
+    simulated = np.mean([frechet_distance(a, b) for a, b in pairs])
+    m = None if endless else n
+    # of the true covariance within 8% (3% or more of it are the simulation's), of a sample's less
+    assert expected_bias(true.covariance, n, m) == pytest.approx(simulated, rel=0.08)
+    estimates = [expected_bias(a.covariance, n, m) for a, _ in pairs]
+    assert low < np.mean(estimates) / simulated < 1.06
+
+
+def test_the_expected_bias_in_closed_form():
+    # one dimension: variance l of the mean, (l / 2) / (n - 1) of the deviation
+    assert expected_bias(np.array([[4.0]]), 11) == pytest.approx(4 / 11 + 2 / 10)
+    # equal variances: d / n + (d^2 / 2 + d / 2) / 2 / (n - 1), a half for each of two sets
+    expected = 3 * (1 / 9 + 1 / 5) + 3 * (1 / 8 + 1 / 4)
+    assert expected_bias(np.eye(3), 9, 5) == pytest.approx(expected)
+    # dimensions that never vary add nothing
+    assert expected_bias(np.diag([1.0, 1, 1, 0, 0]), 9, 5) == pytest.approx(expected)
 
 
 # ------------------------------------------------------------------------------------------- errors

@@ -111,6 +111,66 @@ def test_take_keeps_order_and_repeats(tmp_path):
     np.testing.assert_array_equal(batch["score"], arrays["score"][rows])
 
 
+def test_batches_are_pieces_of_the_mapped_file(tmp_path):
+    path, arrays = make(tmp_path, n=8, shard_size=4)
+    stored = [file.read_bytes() for file in sorted(tmp_path.glob("shard-*"))]
+    batches = list(Shards(path).batches(["images", "score"], 3))
+    for batch in batches:
+        assert not batch["images"].flags.owndata
+        batch["images"][:] = 255
+    assert [file.read_bytes() for file in sorted(tmp_path.glob("shard-*"))] == stored
+    np.testing.assert_array_equal(Shards(path).load("images"), arrays["images"])
+    for file in tmp_path.glob("shard-*"):
+        file.unlink()  # what was handed out outlives the file
+    scores = np.concatenate([batch["score"] for batch in batches])
+    np.testing.assert_array_equal(scores, arrays["score"])
+
+
+# ------------------------------------------------------------------------------------- attachments
+
+
+def attach(path, arrays, meta=None):
+    with ShardWriter(path, shard_size=2, meta=meta or {}) as writer:
+        writer.add(["a", "b", "c"], {"x": np.arange(3)})
+        if arrays:
+            writer.attach("sums", arrays)
+
+
+def test_what_is_attached_is_named_by_the_manifest(tmp_path):
+    path, sums = tmp_path / "manifest.json", {"total": np.float64(3.0), "all": np.eye(2)}
+    attach(path, sums, meta={"network": "none"})
+    found = Shards(path).attached("sums")
+    assert found["total"] == 3.0
+    np.testing.assert_array_equal(found["all"], np.eye(2))
+    assert Shards(path).meta["sums"]["file"] == "attached-sums.safetensors"
+    assert Shards(path).attached("network") is None
+    assert Shards(path).attached("other") is None
+
+
+def test_what_an_earlier_manifest_attached_goes(tmp_path):
+    path = tmp_path / "manifest.json"
+    attach(path, {"total": np.zeros(1)})
+    (tmp_path / ".attached-sums.77.part.safetensors").write_bytes(b"x")
+    attach(path, {})
+    assert Shards(path).attached("sums") is None
+    assert names(tmp_path) == [
+        "manifest.json",
+        "shard-00000.safetensors",
+        "shard-00001.safetensors",
+    ]
+
+
+def test_an_attachment_that_is_not_the_manifests_is_refused(tmp_path):
+    path, file = tmp_path / "manifest.json", tmp_path / "attached-sums.safetensors"
+    attach(path, {"total": np.zeros(1)})
+    write_tensors(file, {"total": np.ones(1)})
+    with pytest.raises(ValueError, match="is not the file that .* names: it was cut or changed"):
+        Shards(path).attached("sums")
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="is named by .* but missing"):
+        Shards(path).attached("sums")
+
+
 def test_take_of_an_unknown_id_names_it(tmp_path):
     path, _ = make(tmp_path)
     with pytest.raises(KeyError, match="'nobody'"):

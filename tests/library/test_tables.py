@@ -145,6 +145,21 @@ class TestTable2:
         assert header[4] == "gFID (mini-inception)"
         assert header[-1] == "Latent Canny [L1]"
 
+    def test_distances_of_other_features_name_their_network(self):
+        scores = make_scores()
+        rfid = scores[scores["metric"] == "rfid"]
+        more = [
+            rfid.assign(metric="fdd", network="dinov2_vitl14"),
+            rfid.assign(metric="fd-infinity"),
+            scores[scores["metric"] == "ssim"].assign(metric="ms-ssim"),
+        ]
+        header = table5(pd.concat([scores, *more])).columns.tolist()
+        found = [name for name in header if name.startswith(("rFID", "FD", "KID", "MS", "SSIM"))]
+        assert found == [
+            "rFID (mini-inception)", "FD-infinity (mini-inception)", "KID [1e-3] (mini-inception)",
+            "FDD (DINOv2 ViT-L/14)", "SSIM", "MS-SSIM",
+        ]  # fmt: skip
+
     def test_medians_of_the_baselines_are_the_last_rows(self, scores):
         last = table2(scores).iloc[-2]
         assert last["Model"] == "shuffled pairs (median of 10)"
@@ -168,7 +183,7 @@ class TestCorrelations:
         found = set(zip(table["x"], table["y"]))
         assert conditions < found
         assert ("rfid", "psnr") in found
-        assert len(found) == 7 * 8 + 21
+        assert len(found) == len(QUALITY) * 8 + len(QUALITY) * (len(QUALITY) - 1) // 2
         assert len(table) == 2 * len(found)
 
     @pytest.mark.parametrize(
@@ -189,7 +204,9 @@ class TestCorrelations:
         gfid = table[table["x"] == "gfid"]
         assert gfid["value"].isna().all()
         assert gfid["note"].str.contains("gFID: not measured").all()
-        assert table[table["x"] == "psnr"]["value"].notna().all()
+        psnr = table[table["x"] == "psnr"]
+        assert psnr[psnr["y"] == "ms-ssim"]["note"].str.contains("MS-SSIM: not measured").all()
+        assert psnr[psnr["y"] != "ms-ssim"]["value"].notna().all()
 
     def test_gfid_is_picked_up(self):
         table = correlations(make_scores(gfid=True), pairs=[("gfid", "canny")])

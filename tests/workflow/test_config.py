@@ -233,17 +233,20 @@ MISTAKES = {
         ),
         "config, control.autoencoders: a name stands twice",
     ),
+    "images too small for a metric": (
+        lambda config: config["metrics"].append("ms-ssim"),
+        "'ms-ssim' needs images of more than 160 pixels a side, data.resolution is 32",
+    ),
     "loss": (
         change(["diffusability", "losses"], ["eq-los"]),
         r"diffusability.losses: unknown diffusability loss 'eq-los'. Did you mean 'eq-loss'",
     ),
     "loss without its network": (
         lambda config: (
-            drop("networks", "dino")(config),
-            config["metrics"].remove("dino"),
-            [entry.get("train", {}).pop("teacher", None) for entry in config["autoencoders"]],
+            drop("networks", "dino-large")(config),
+            config["metrics"].remove("fdd"),
         ),
-        "'vf-loss' needs a network for the role 'dino'",
+        "'vf-loss' needs a network for the role 'dino-large'",
     ),
     "loss without a number": (drop("diffusability", "pca"), "'gmm-loss' needs the key 'pca'"),
     "more components than images": (
@@ -255,7 +258,7 @@ MISTAKES = {
         lambda config: (
             drop("networks", "inception")(config),
             drop("ifid")(config),
-            [config["metrics"].remove(metric) for metric in ("rfid", "kid")],
+            [config["metrics"].remove(metric) for metric in ("rfid", "fd-infinity", "kid")],
         ),
         "config, gfid: gFID needs a network for the role 'inception'",
     ),

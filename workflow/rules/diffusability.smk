@@ -5,7 +5,7 @@ rule score_diffusability:
         reconstructions="<results>/reconstruct/{autoencoder}/manifest.json",
         train=get_loss_images,
         weights=get_weights,
-        dino_weights=get_loss_weights("dino"),
+        dino_weights=get_loss_weights("dino-large"),
         lpips_weights=get_loss_weights("lpips"),
     output:
         scores="<results>/diffusability/{autoencoder}/scores.json",

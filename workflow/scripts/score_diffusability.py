@@ -19,7 +19,7 @@ if __name__ == "__main__":
         train=snakemake.input.train or None,
         networks=snakemake.params.networks,
         network_weights={
-            "dino": snakemake.input.dino_weights or None,
+            "dino-large": snakemake.input.dino_weights or None,
             "lpips": snakemake.input.lpips_weights or None,
         },
         options=snakemake.params.options,

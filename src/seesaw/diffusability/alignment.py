@@ -79,7 +79,8 @@ class AlignmentLoss(Loss):
     - ``""``, ``"distance"``, ``"cosine"``: the sum and its two parts, at the margins 0.25 and 0.5.
     - ``"margin=0"``, ``"distance margin=0"``, ``"cosine margin=0"``: the same without margins.
 
-    Rests on the network that plays ``dino``, which must have ``tokens(images) -> (N, T, dim)``,
+    Rests on the network that plays ``dino-large``: DINOv2 ViT-L/14 in VA-VAE and in the iFID paper.
+    It must have ``tokens(images) -> (N, T, dim)``,
     ``dim`` and ``grid``. Where the grids differ, the finer one is averaged to the coarser.
 
     Raises:
@@ -87,17 +88,17 @@ class AlignmentLoss(Loss):
     """
 
     roles = {
-        f"{part} {margin}".strip(): "dino"
+        f"{part} {margin}".strip(): "dino-large"
         for part in ("", "distance", "cosine")
         for margin in MARGINS
     }
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.teacher = context.networks["dino"]
+        self.teacher = context.networks["dino-large"]
         if not all(hasattr(self.teacher, part) for part in ("tokens", "dim", "grid")):
             raise ValueError(
-                "vf-loss compares grids of patch tokens, which the network that plays 'dino' does "
+                "vf-loss compares grids of patch tokens, which the player of 'dino-large' does "
                 f"not offer ({type(self.teacher).__name__} lacks tokens, dim or grid); choose one "
                 "that does, such as mini-dino, or leave vf-loss out of diffusability.losses"
             )

@@ -19,7 +19,7 @@ SIGNIFICANT = 0.05
 
 KINDS = {
     **dict.fromkeys(("gfid", "ifid"), "generation"),
-    **dict.fromkeys(("rfid", "kid", "psnr", "ssim", "lpips"), "reconstruction"),
+    **dict.fromkeys(QUALITY[2:], "reconstruction"),
     **dict.fromkeys(("canny", "depth", "segmentation", "spatial"), "spatial"),
     **dict.fromkeys(("identity", "face-recall"), "faces"),
     **dict.fromkeys(("clip", "dino"), "embeddings"),

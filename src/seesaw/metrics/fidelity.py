@@ -1,4 +1,4 @@
-"""PSNR and SSIM of uint8 images, per image, in float64."""
+"""PSNR, SSIM and MS-SSIM of uint8 images, per image, in float64."""
 
 from functools import cache
 
@@ -13,6 +13,12 @@ MSE_FLOOR = 1e-10
 
 WINDOW = 11
 SIGMA = 1.5
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of the five scales of MS-SSIM, the finest first."""
+
+LARGER_THAN = (WINDOW - 1) * 2 ** (len(SCALES) - 1)
+"""Pixels: sides of MS-SSIM's images must be larger, so that a window fits into the coarsest."""
+
 TILE = 32
 SMALL = 64 * 64
 
@@ -106,6 +112,93 @@ def structural_similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 def stack_similarity(a: np.ndarray, b: np.ndarray) -> float:
     """Mean SSIM of stacks of planes (K, H, W) of range 255 and any dtype."""
+    return float(_similarity_map(*_factors(a, b)).mean())
+
+
+def ms_ssim(reference: Shards, source: Shards, options: Options) -> Measured:
+    """Multi-scale structural similarity (Wang et al. 2003), mean over images.
+
+    See :func:`multi_scale_similarity`.
+
+    Args:
+        reference: field ``images`` uint8 (3, H, W), more than 160 pixels high and wide.
+        source: the same images, reconstructed.
+        options: ``batch_size``.
+    """
+    values = [
+        multi_scale_similarity(x, y)
+        for a, b in paired_batches(reference, source, ["images"], options.batch_size)
+        for x, y in zip(a["images"], b["images"])
+    ]
+    column = np.array(values)
+    return Measured([mean_reading(column)], {"value": column})
+
+
+def multi_scale_similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """MS-SSIM of two uint8 images (C, H, W): product over five scales, mean over channels.
+
+    Per channel: contrast times structure at the four finer scales, SSIM at the coarsest, each the
+    mean over valid windows of :func:`structural_similarity`, negative ones taken as 0, to the power
+    of :data:`SCALES`. From scale to scale 2 x 2 pixels are averaged; a side of odd length is first
+    preceded by a line of zeros. The maths of pytorch-msssim (VainF/pytorch-msssim b057b07), in
+    float64. (torchmetrics reflects the border at the coarsest scale, averages over channels before
+    it multiplies, and leaves out the last line of an odd side.)
+
+    Raises:
+        ValueError: other dtypes or shapes, or a side of 160 pixels or less.
+    """
+    _check_uint8(a, b)
+    if a.ndim != 3 or min(a.shape[1:]) <= LARGER_THAN:
+        raise ValueError(
+            f"MS-SSIM needs images (C, H, W) of more than {LARGER_THAN} pixels a side, since it "
+            f"halves them {len(SCALES) - 1} times and its window has {WINDOW}; got {a.shape}. "
+            "Leave ms-ssim out of 'metrics' or raise data.resolution"
+        )
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    product = np.ones(len(a))
+    for scale, exponent in enumerate(SCALES):
+        coarsest = scale == len(SCALES) - 1
+        product *= np.maximum(_plane_means(x, y, luminance=coarsest), 0.0) ** exponent
+        if not coarsest:
+            x, y = _halved(x), _halved(y)
+    return float(product.mean())
+
+
+def _plane_means(x: np.ndarray, y: np.ndarray, *, luminance: bool) -> np.ndarray:
+    """Means (K,) of the SSIM maps of planes (K, H, W); without luminance: contrast x structure."""
+    group = len(x) if x[0].size <= SMALL else 1  # as in structural_similarity
+    means = []
+    for start in range(0, len(x), group):
+        factors = _factors(x[start : start + group], y[start : start + group])
+        values = _similarity_map(*factors) if luminance else np.divide(*factors[1::2])
+        means.append(values.mean(axis=(1, 2)))
+    return np.concatenate(means)
+
+
+def _halved(planes: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels of planes (K, H, W); a line of zeros precedes a side of odd length."""
+    _, height, width = planes.shape
+    if height % 2 or width % 2:
+        planes = np.pad(planes, ((0, 0), (height % 2, 0), (width % 2, 0)))
+    rows = planes[:, ::2] + planes[:, 1::2]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
+
+
+def _similarity_map(
+    luminance: np.ndarray, structure: np.ndarray, luminance_of: np.ndarray, structure_of: np.ndarray
+) -> np.ndarray:
+    """SSIM of each window from :func:`_factors`, which are overwritten."""
+    luminance *= structure
+    luminance_of *= structure_of
+    luminance /= luminance_of
+    return luminance
+
+
+def _factors(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """SSIM's two numerators and their denominators for each window of planes (K, H, W).
+
+    Luminance is the first over the third, contrast times structure the second over the fourth.
+    """
     x, y = a.astype(np.float64), b.astype(np.float64)
     squares = x * x
     squares += y * y
@@ -124,10 +217,7 @@ def stack_similarity(a: np.ndarray, b: np.ndarray) -> float:
     product *= 2.0
     product += c1
     mean_x += c1
-    product *= mean_product
-    mean_x *= mean_squares
-    product /= mean_x
-    return float(product.mean())
+    return product, mean_product, mean_x, mean_squares
 
 
 def _blur(planes: np.ndarray) -> np.ndarray:

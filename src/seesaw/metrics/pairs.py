@@ -20,12 +20,17 @@ def equal_batches(shards: Shards, fields: Sequence[str], size: int) -> Iterator[
         ids += batch.ids
         parts.append(batch)
         if len(ids) >= size:
-            joined = {f: np.concatenate([part[f] for part in parts]) for f in fields}
+            joined = {f: _joined(parts, f) for f in fields}
             yield Batch(ids[:size], {f: joined[f][:size] for f in fields})
             parts = [Batch(ids[size:], {f: joined[f][size:] for f in fields})]
             ids = ids[size:]
     if ids:
-        yield Batch(ids, {f: np.concatenate([part[f] for part in parts]) for f in fields})
+        yield Batch(ids, {f: _joined(parts, f) for f in fields})
+
+
+def _joined(parts: Sequence[Batch], field: str) -> np.ndarray:
+    """One field of all parts; of a single part it is no copy."""
+    return parts[0][field] if len(parts) == 1 else np.concatenate([part[field] for part in parts])
 
 
 def paired_batches(

@@ -179,7 +179,7 @@ class Dinov2VitB14(_Dinov2):
     weights of the tests. Computed in float32 by timm's vision transformer.
 
     It has ``tokens(images)``, ``dim`` and ``grid``, as the VF loss and the training objective
-    ``alignment`` ask of the role ``dino``.
+    ``alignment`` ask of the roles ``dino-large`` and ``dino``.
 
     Source: facebookresearch/dinov2 b8931f7. Code and weights: Apache-2.0.
 
