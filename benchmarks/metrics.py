@@ -5,9 +5,10 @@
 A contest has our way first and then others to the same number. All of them take turns: each round
 calls every one once, in an order that is turned around from round to round, so that a machine that
 others use slows all of them alike. "Against ours" is the median over rounds of a way's time over
-our time in the same round; above 1, ours is faster. Differences are those of the values: the
-largest over images, features or entries, and the same relative to our largest. Memory is what the
-first call took beyond what the process had, and that call is not timed.
+our time in the same round, by the clock and in CPU time of all threads; above 1, ours is faster. On
+a machine that others use, CPU time on one thread is the fairer of the two. Differences are those of
+the values: the largest over images, features or entries, and the same relative to our largest.
+Memory is what the first call took beyond what the process had, and that call is not timed.
 
 The Inception weights are those of ``tests/reference`` (random, of unit gain) unless ``--inception``
 names the published file; so are those of the detectors. Speed does not depend on them.
@@ -57,6 +58,7 @@ sys.path.insert(0, str(REFERENCE))
 import recipe  # noqa: E402
 
 LIBRARIES = ("numpy", "scipy", "torch", "torch-fidelity", "torchmetrics", "scikit-image")
+TICK = 1e-7
 Way = Callable[[], float | np.ndarray]
 
 
@@ -86,9 +88,11 @@ class Row:
         contest: the contest's title.
         way: the way's label.
         threads: threads of torch and of BLAS.
-        seconds: of each round.
+        seconds: of each round, by the clock.
+        cpu: CPU time of each round, of all threads.
         ratio: median over rounds of the time over that of our way in the same round.
-        rate: images/s at the median time.
+        cpu_ratio: the same of the CPU time.
+        rate: images/s at the median time by the clock.
         value: mean of the value.
         difference: largest absolute difference from our value.
         relative: the same over our largest absolute value.
@@ -99,7 +103,9 @@ class Row:
     way: str
     threads: int
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     ratio: float | None = None
+    cpu_ratio: float | None = None
     rate: float | None = None
     value: float | None = None
     difference: float | None = None
@@ -114,21 +120,24 @@ def held(contest: Contest, repeats: int, threads: int, device: torch.device) -> 
     """Let the ways of a contest take turns and compare them."""
     with limited(threads):
         first = {way: with_memory(call, device) for way, call in contest.ways.items()}
-        seconds = rounds(contest.ways, repeats, device)
+        times = rounds(contest.ways, repeats, device)
     values = {way: value for way, (value, _) in first.items()}
     ours = next(iter(values))
     rows = []
     for way, value in values.items():
-        middle = averages.median(seconds[way])
+        seconds, cpu = zip(*times[way], strict=True)
+        our_seconds, our_cpu = zip(*times[ours], strict=True)
         absolute, relative = difference(value, values[ours])
         rows.append(
             Row(
                 contest=contest.title,
                 way=way,
                 threads=threads,
-                seconds=seconds[way],
-                ratio=paired_ratio(seconds[way], seconds[ours]),
-                rate=contest.count / middle if contest.count else None,
+                seconds=list(seconds),
+                cpu=list(cpu),
+                ratio=paired_ratio(seconds, our_seconds),
+                cpu_ratio=paired_ratio(cpu, our_cpu),
+                rate=contest.count / averages.median(seconds) if contest.count else None,
                 value=float(np.mean(value)),
                 difference=absolute,
                 relative=relative,
@@ -150,22 +159,24 @@ def held(contest: Contest, repeats: int, threads: int, device: torch.device) -> 
     return rows
 
 
-def rounds(ways: Mapping[str, Way], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each way in each round; every other round goes backwards."""
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+def rounds(
+    ways: Mapping[str, Way], repeats: int, device: torch.device
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds by the clock and of the CPU, of each way in each round; every other goes backwards."""
+    times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for number in range(repeats):
         for way in reversed(ways) if number % 2 else ways:
             wait(device)
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             ways[way]()
             wait(device)
-            seconds[way].append(time.perf_counter() - start)
-    return seconds
+            times[way].append((time.perf_counter() - start, time.process_time() - cpu))
+    return times
 
 
 def paired_ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
-    """Median over rounds of their time over ours."""
-    return averages.median(a / b for a, b in zip(theirs, ours, strict=True))
+    """Median over rounds of their time over ours (never below a clock's tick)."""
+    return averages.median(a / max(b, TICK) for a, b in zip(theirs, ours, strict=True))
 
 
 def difference(value: float | np.ndarray, ours: float | np.ndarray) -> tuple[float, float]:
@@ -639,29 +650,33 @@ CONTESTS = {
 # ----------------------------------------------------------------------------------------- writing
 
 HEAD = (
-    "| what | way | threads | seconds | against ours | images/s | value | "
-    "difference: absolute, relative | GB |\n" + "|---" * 9 + "|\n"
+    "| what | way | threads | seconds | CPU seconds | against ours: clock, CPU | images/s | "
+    "value | difference: absolute, relative | GB |\n" + "|---" * 10 + "|\n"
 )
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """The median, and from where to where."""
+    if not seconds:
+        return "-"
+    middle = f"{averages.median(seconds):.3g}"
+    return middle + (f" ({min(seconds):.3g} to {max(seconds):.3g})" if len(seconds) > 1 else "")
 
 
 def line(row: Row) -> str:
     """A row of the printed table."""
 
-    def cell(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
+    def cell(value: float | None, form: str, unit: str = "") -> str:
+        return "-" if value is None else format(value, form) + unit
 
-    seconds = "-"
-    if row.seconds:
-        seconds = f"{averages.median(row.seconds):.3g}"
-        if len(row.seconds) > 1:
-            seconds += f" ({min(row.seconds):.3g} to {max(row.seconds):.3g})"
     gap = f"{cell(row.difference, '.1e')}, {cell(row.relative, '.1e')}"
     cells = [
         row.contest,
         row.way,
         str(row.threads),
-        seconds,
-        cell(row.ratio, ".2f") + ("x" if row.ratio is not None else ""),
+        spread(row.seconds),
+        spread(row.cpu),
+        f"{cell(row.ratio, '.2f', 'x')}, {cell(row.cpu_ratio, '.2f', 'x')}",
         cell(row.rate, ".3g"),
         cell(row.value, ".6g"),
         "equal" if row.difference == 0 else gap,

@@ -24,9 +24,9 @@ def contest(**ways):
 def test_ways_take_turns_and_every_other_round_goes_backwards():
     calls = []
     ways = {name: lambda name=name: calls.append(name) for name in "abc"}
-    seconds = benchmark.rounds(ways, 3, CPU)
+    times = benchmark.rounds(ways, 3, CPU)
     assert "".join(calls) == "abccbaabc"
-    assert [len(rounds) for rounds in seconds.values()] == [3, 3, 3]
+    assert [len(rounds) for rounds in times.values()] == [3, 3, 3]
 
 
 def test_rows_hold_times_and_differences_from_the_first_way():
@@ -38,13 +38,15 @@ def test_rows_hold_times_and_differences_from_the_first_way():
     )
     ours, theirs, known = rows
     assert [row.way for row in rows] == ["ours", "theirs", "known in closed form"]
-    assert ours.ratio == 1
+    assert ours.ratio == ours.cpu_ratio == 1
     assert 2 < theirs.ratio < 6
     assert theirs.rate == pytest.approx(6 / sorted(theirs.seconds)[1])
     assert (ours.difference, ours.relative) == (0, 0)
     assert (theirs.value, theirs.difference, theirs.relative) == (1.5, 0.5, 0.25)
     assert (known.value, known.difference, known.relative) == (2.5, 0.5, 0.25)
     assert known.seconds == []
+    # sleep takes no CPU time
+    assert max(theirs.cpu) < 0.5 * min(theirs.seconds)
     columns = benchmark.HEAD.split("\n")[0].count("|")
     assert all(benchmark.line(row).count("|") == columns for row in rows)
     assert "| equal |" in benchmark.line(ours)
