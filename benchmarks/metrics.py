@@ -162,7 +162,7 @@ def held(contest: Contest, repeats: int, threads: int, device: torch.device) -> 
 def rounds(
     ways: Mapping[str, Way], repeats: int, device: torch.device
 ) -> dict[str, list[tuple[float, float]]]:
-    """Seconds by the clock and of the CPU, of each way in each round; every other goes backwards."""
+    """Seconds by the clock and of CPU time, per way and round; every other goes backwards."""
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for number in range(repeats):
         for way in reversed(ways) if number % 2 else ways:
