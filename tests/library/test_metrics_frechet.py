@@ -124,7 +124,7 @@ def test_the_distance_of_an_optimal_transport_by_either_root(decades, digits, mo
     assert frechet_distance(a, b) == pytest.approx(by_cholesky, rel=0, abs=2 * digits * size)
 
 
-def refuse(*_):
+def refuse(*_, **__):
     raise np.linalg.LinAlgError("not positive definite")
 
 
