@@ -56,6 +56,10 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
     "labels": Assumption(100, "images/s", "assumed: dense segmentation networks"),
     "faces": Assumption(150, "images/s", "assumed: face detection and embedding"),
     "perceptual": Assumption(1500, "pairs/s", "assumed: LPIPS with AlexNet"),
+    "dpt_hybrid_midas-384": Assumption(65, "images/s", "assumed: as map, on 2.25 times the pixels"),
+    "lpips-vgg": Assumption(
+        350, "pairs/s", "assumed: LPIPS with VGG16, 80e9 operations a pair of 256 px, float32"
+    ),
     "probe": Assumption(2000, "images/s", "assumed: training of a latent-to-condition network"),
     "checkpoint": Assumption(
         16, "bytes/parameter", "assumed: float32 weights, their average and two Adam moments"
@@ -318,6 +322,11 @@ def rate(name: str) -> float:
     return ASSUMPTIONS[name].value
 
 
+def network_rate(name: str) -> float:
+    """Images or pairs per second of a network: its own assumption, else that of its kind."""
+    return rate(name if name in ASSUMPTIONS else NETWORKS[name].kind)
+
+
 def training_hours(forward: float, *, steps: int, batch_size: int) -> float:
     """Hours of training: backward costs two forward passes.
 
@@ -413,21 +422,23 @@ def _reconstruct_images(job: Job, study: Study) -> Cost:
 
 
 def _extract_conditions(job: Job, study: Study) -> Cost:
-    kind, source = NETWORKS[job.wildcards["network"]].kind, job.wildcards["source"]
+    network, source = job.wildcards["network"], job.wildcards["source"]
+    kind = NETWORKS[network].kind
     count = study.images(source) if source in study.config["data"]["splits"] else study.evaluation
     if "@control@" in source:
         count = _control_images(study)
     if count is None:
         return Cost()
-    pixels = study.config["data"]["resolution"] ** 2
+    resolution = study.config["data"]["resolution"]
+    pixels = resolution**2
     each = {
-        "edges": pixels,
+        "edges": NETWORKS[network].options.get("resize", resolution) ** 2,
         "map": pixels,
         "labels": pixels,
         "features": 4 * 2048,
         "faces": 4 * 518,
     }
-    seconds = 0.0 if kind == "edges" else count / rate(kind)
+    seconds = 0.0 if kind == "edges" else count / network_rate(network)
     return Cost(seconds / 3600, float(count * each[kind]))
 
 
@@ -435,8 +446,11 @@ def _score_metric(job: Job, study: Study) -> Cost:
     count, metric = study.evaluation, METRICS[job.wildcards["metric"]]
     if count is None:
         return Cost()
-    runs = metric.reads == "images" and metric.role is not None
-    return Cost(count / rate("perceptual") / 3600 if runs else 0.0, 100.0 * count)
+    if metric.reads != "images" or metric.role is None:
+        return Cost(0.0, 100.0 * count)
+    network = study.option(f"networks.{metric.role}.network", None)
+    speed = rate("perceptual") if network is None else network_rate(network)
+    return Cost(count / speed / 3600, 100.0 * count)
 
 
 def _find_neighbours(job: Job, study: Study) -> Cost:

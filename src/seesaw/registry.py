@@ -368,12 +368,65 @@ NETWORKS = Registry(
             torch=False,
             label="cv2.Canny 100/200",
         ),
+        "canny-512": NetworkEntry(
+            target="seesaw.networks.canny:Canny",
+            version="1",
+            kind="edges",
+            options={"resize": 512},
+            torch=False,
+            label="cv2.Canny 100/200 at 512 px",
+            source="huggingface/controlnet_aux b1aac31, CannyDetector; demonstration of "
+            "lllyasviel/ControlNet ed85cd1",
+            licence="Apache-2.0",
+            traps=(
+                "images are enlarged to 512 px first: fewer edges per pixel, so a smaller drift "
+                "than of images at their own 256 px",
+            ),
+        ),
         "inception": NetworkEntry(
             target="seesaw.networks.inception:Inception",
             version="1",
             kind="features",
             weights="file",
             label="Inception (FID weights)",
+        ),
+        "inception-bilinear": NetworkEntry(
+            target="seesaw.networks.inception:Inception",
+            version="1",
+            kind="features",
+            options={"resize": "torch-bilinear"},
+            weights="file",
+            label="Inception (FID weights), torch bilinear",
+            source="mseitzer/pytorch-fid b9c1811",
+            licence="Apache-2.0 (code and weights)",
+            traps=(
+                "of 256 px images it differs from inception-antialias by the scaling of the pixels "
+                "alone, and from inception by the resize too",
+            ),
+        ),
+        "inception-antialias": NetworkEntry(
+            target="seesaw.networks.inception:Inception",
+            version="1",
+            kind="features",
+            options={"resize": "antialias"},
+            weights="file",
+            label="Inception (FID weights), antialiased bilinear",
+            source="torchmetrics 1.9.0, FrechetInceptionDistance, by default",
+            licence="Apache-2.0 (code and weights)",
+            traps=("antialiasing has no effect on images of less than 299 px",),
+        ),
+        "inception-clean": NetworkEntry(
+            target="seesaw.networks.inception:Inception",
+            version="1",
+            kind="features",
+            options={"resize": "clean"},
+            weights="file",
+            label="Inception (FID weights), clean-fid",
+            source="GaParmar/clean-fid e88c4d6, mode clean (Parmar et al. 2022, arXiv 2104.11222)",
+            licence="MIT (clean-fid); Apache-2.0 (weights)",
+            traps=(
+                "clean-fid itself runs a TorchScript file of the network, which was not compared",
+            ),
         ),
         "lpips-alex": NetworkEntry(
             target="seesaw.networks.lpips_alex:LpipsAlex",
@@ -387,6 +440,19 @@ NETWORKS = Registry(
             version="1",
             kind="perceptual",
             label="LPIPS heads on a random AlexNet",
+        ),
+        "lpips-vgg": NetworkEntry(
+            target="seesaw.networks.lpips_vgg:LpipsVgg",
+            version="1",
+            kind="perceptual",
+            weights="file",
+            label="LPIPS VGG16",
+            source="richzhang/PerceptualSimilarity (Zhang et al. 2018), package lpips 0.1.4; "
+            "trunk: torchvision",
+            licence="BSD-2-Clause (heads); BSD-3-Clause (torchvision)",
+            traps=(
+                "another number than LPIPS on AlexNet; papers do not always say which they give",
+            ),
         ),
         "uniformer_upernet": NetworkEntry(
             target="seesaw.networks.uniformer_upernet:UniformerUpernet",
@@ -450,6 +516,17 @@ NETWORKS = Registry(
             weights="file",
             label="MiDaS DPT-Hybrid",
         ),
+        "dpt_hybrid_midas-384": NetworkEntry(
+            target="seesaw.networks.dpt_hybrid_midas:DptHybridMidas",
+            version="1",
+            kind="map",
+            options={"resize": 384, "by": "midas"},
+            weights="file",
+            label="MiDaS DPT-Hybrid at 384 px",
+            source="isl-org/MiDaS 4545977, dpt_transform and run.py",
+            licence="MIT",
+            traps=("depth maps of 256 px images seen at 256 and at 384 px differ",),
+        ),
         "buffalo_s": NetworkEntry(
             target="seesaw.networks.buffalo_s:BuffaloS",
             version="1",
@@ -471,6 +548,17 @@ NETWORKS = Registry(
             kind="features",
             weights="file",
             label="DINOv2 ViT-B/14",
+        ),
+        "dinov2_vitb14-crop": NetworkEntry(
+            target="seesaw.networks.dinov2:Dinov2VitB14",
+            version="1",
+            kind="features",
+            options={"crop": "official"},
+            weights="file",
+            label="DINOv2 ViT-B/14, centre crop",
+            source="facebookresearch/dinov2 b8931f7, dinov2/data/transforms.py (evaluation)",
+            licence="Apache-2.0",
+            traps=("it sees the centre 224 of 256 px: the border of an image does not count",),
         ),
         "dinov2_vitl14": NetworkEntry(
             target="seesaw.networks.dinov2:Dinov2VitL14",

@@ -219,6 +219,21 @@ def test_conditions_of_the_images_that_a_source_has():
     assert many.hours == pytest.approx(one.hours * 1_281_167 / 50_000)
 
 
+def test_networks_that_cost_more_than_their_kind_say_so():
+    plain, large = (
+        of("extract_conditions", network=f"dpt_hybrid_midas{end}", source="kl")
+        for end in ("", "-384")
+    )
+    assert large.hours == pytest.approx(plain.hours * rate("map") / rate("dpt_hybrid_midas-384"))
+    assert large.kept == plain.kept == 50_000 * 256**2
+    assert of("extract_conditions", network="canny", source="kl").kept == plain.kept
+    assert of("extract_conditions", network="canny-512", source="kl").kept == 4 * plain.kept
+    for network, speed in (("lpips-alex", "perceptual"), ("lpips-vgg", "lpips-vgg")):
+        study = Study({**CONFIG, "networks": {"lpips": {"network": network}}})
+        found = of("score_metric", study=study, autoencoder="kl", metric="lpips")
+        assert found.hours == pytest.approx(50_000 / rate(speed) / 3600)
+
+
 @pytest.mark.parametrize(
     "rule", sorted(set(COSTS) - {"train_autoencoder", "train_network", "fetch_asset"})
 )

@@ -16,10 +16,12 @@ from seesaw.networks import load_network
 from seesaw.networks.dpt_hybrid_midas import (
     CLASSIFIER,
     DptHybridMidas,
+    midas_resized,
     official_state,
     resized,
     stretched,
 )
+from seesaw.registry import NETWORKS
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 SPEC = json.loads((REFERENCE / "dpt_hybrid_midas.json").read_text())
@@ -188,6 +190,35 @@ def test_with_resize_the_network_sees_what_controlnet_shows_it(network):
     np.testing.assert_array_equal(
         found[0], cv2.resize(seen, (100, 40), interpolation=cv2.INTER_LINEAR)
     )
+
+
+def test_by_midas_way_the_depth_is_resized_and_then_stretched(network):
+    """A picture that it enlarges: in by OpenCV's bicubic, out by torch's, as ``run.py``."""
+    network = copy.copy(network)
+    network.resize, network.by = 96, "midas"
+    image = recipe.pictures("small", 1, 64, 48)
+    shown = torch.from_numpy(midas_resized(image, 96))
+    assert shown.shape == (1, 3, 96, 64), "1.5 is nearer to 1 than 2; 72 is rounded"
+    with torch.inference_mode():
+        depth = network.model(shown)
+    np.testing.assert_array_equal(network.depth(image), depth.numpy())
+    resized_depth = torch.nn.functional.interpolate(
+        depth[:, None], size=(64, 48), mode="bicubic", align_corners=False
+    )
+    levels, _ = stretched(resized_depth[:, 0])
+    found = network.extract(image)
+    np.testing.assert_array_equal(found["map"], levels.numpy())
+    assert found["map"].min() == 0
+    assert found["map"].max() == 255
+
+
+@pytest.mark.slow
+def test_by_midas_way_a_picture_of_384_px_is_the_official_input(network):
+    network = copy.copy(network)
+    options = NETWORKS["dpt_hybrid_midas-384"].options
+    network.resize, network.by = options["resize"], options["by"]
+    depth = network.depth(recipe.pictures("input:384", 1, 384, 384))[:, ::12, ::12]
+    np.testing.assert_allclose(depth, STORED["depth_384"], atol=SPEC["atol"]["depth_384"], rtol=0)
 
 
 def test_resizing_downwards_averages_areas():

@@ -173,7 +173,7 @@ def test_dinov2_has_all_numbers_and_the_way_of_resizing_positions_shows(dino):
     assert float((other - tokens)[:, 0].abs().max()) > contrast
     images = recipe.pictures("input:256", 2, 256, 256)
     close(network.extract(images)["features"], "dinov2_vitb14", "cls_256_direct")
-    official = load_feature_network("dinov2_vitb14", weights=path, crop="official")
+    official = load_feature_network("dinov2_vitb14-crop", weights=path)
     close(official.extract(images)["features"], "dinov2_vitb14", "cls_256_official")
 
 

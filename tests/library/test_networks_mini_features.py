@@ -73,6 +73,28 @@ def test_features_come_from_a_file_and_do_not_depend_on_the_batch(name, world, s
         np.testing.assert_array_equal(np.concatenate(parts), array)
 
 
+def test_mini_inception_takes_pixels_that_were_never_rounded(world, states):
+    network = resolve(NETWORKS["mini-inception"].target)(states["mini-inception"])
+    images = world[1].load("images")[:60]
+    expected = network.extract(images)
+    pixels = torch.from_numpy(images.copy()).double()
+    found = network.extract_pixels(pixels)
+    for field in ("features", "logits"):
+        assert found[field].dtype == np.float32
+        np.testing.assert_array_equal(found[field], expected[field])
+    beyond = 1.2 * pixels - 25.3
+    assert beyond.min() < 0
+    assert beyond.max() > 255
+    whole = network.extract_pixels(beyond)["features"]
+    for other in (beyond.round(), beyond.clamp(0, 255)):
+        assert np.abs(network.extract_pixels(other)["features"] - whole).max() > 1e-4
+    np.testing.assert_array_equal(network.extract_pixels(beyond[7:9])["features"], whole[7:9])
+    with pytest.raises(ValueError, match=r"scale 0\.\.255, got uint8 \(60, 3, 32, 32\)"):
+        network.extract_pixels(images)
+    with pytest.raises(ValueError, match="no images"):
+        network.extract_pixels(pixels[:0])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_images_of_another_size_are_resized(name, world, states):
     network = resolve(NETWORKS[name].target)(states[name])

@@ -120,7 +120,7 @@ class EquivarianceLoss(Loss):
         for transform, x, y in transformed_pairs(decode, images, latents, self.chosen):
             l1[transform] = mean_difference(x, y)
             if transform in looked_at:
-                perceptual[transform] = self.lpips.distance_of_pixels(x, y)
+                perceptual[transform] = self.lpips.distance_of_signed(x, y)
         means = {
             "": (l1, self.chosen),
             "rotations": (l1, self.turns),

@@ -89,12 +89,23 @@ class MiniInception(MiniNetwork):
         Returns:
             ``features``: float32 ``(N, 64)``; ``logits``: float32 ``(N, 10)``, one per class.
         """
+        return self.run(images, self._both)
 
-        def both(pixels: Tensor) -> dict[str, Tensor]:
-            features, logits = self.model(pixels)
-            return {"features": features, "logits": field_logits(logits, CLASS_FIELD)}
+    def extract_pixels(self, pixels: Tensor) -> dict[str, np.ndarray]:
+        """As :meth:`extract`, of pixels that were never rounded to uint8.
 
-        return self.run(images, both)
+        Args:
+            pixels: float ``(N, 3, H, W)`` on the scale 0..255; neither whole numbers nor inside
+                that range are asked for.
+
+        Returns:
+            The same; of whole numbers in 0..255 the same bits.
+        """
+        return self.run_pixels(pixels, self._both)
+
+    def _both(self, pixels: Tensor) -> dict[str, Tensor]:
+        features, logits = self.model(pixels)
+        return {"features": features, "logits": field_logits(logits, CLASS_FIELD)}
 
 
 def train(

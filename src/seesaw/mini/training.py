@@ -43,7 +43,7 @@ from torch import Tensor, nn
 
 from seesaw.autoencoders.weights import load_weights
 from seesaw.muon import Muon
-from seesaw.networks import check_images
+from seesaw.networks import check_images, check_pixels
 from seesaw.progress import progress
 from seesaw.shards import Shards
 
@@ -64,7 +64,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """uint8 RGB ``(N, 3, H, W)`` to float32 in [-1, 1], channels last in memory."""
+    """RGB ``(N, 3, H, W)``, scale 0..255, to float32 in [-1, 1], channels last in memory."""
     return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
@@ -310,14 +310,33 @@ class MiniNetwork:
             The tensors as arrays of N rows.
         """
         check_images(images)
+        return self._run(torch.from_numpy(np.array(images)), function, block)
+
+    def run_pixels(
+        self,
+        pixels: Tensor,
+        function: Callable[[Tensor], Mapping[str, Tensor]],
+        block: int = BLOCK,
+    ) -> dict[str, np.ndarray]:
+        """As :meth:`run`, of a float tensor ``(N, 3, H, W)`` on the scale 0..255.
+
+        Its values need not be whole numbers, nor inside that range; where they are, the result has
+        the bits of :meth:`run`.
+        """
+        check_pixels(pixels)
+        return self._run(pixels, function, block)
+
+    def _run(
+        self, images: Tensor, function: Callable[[Tensor], Mapping[str, Tensor]], block: int
+    ) -> dict[str, np.ndarray]:
         if not len(images):
             raise ValueError("there are no images to extract anything from")
         parts: list[Mapping[str, Tensor]] = []
         with torch.inference_mode():
             for start in range(0, len(images), block):
-                part = images[start : start + block]
-                full = np.concatenate([part, np.repeat(part[-1:], block - len(part), axis=0)])
-                parts.append(function(to_pixels(torch.from_numpy(full).to(self.device))))
+                part = images[start : start + block].to(self.device)
+                full = torch.cat([part, part[-1:].expand(block - len(part), -1, -1, -1)])
+                parts.append(function(to_pixels(full)))
         return {
             key: torch.cat([part[key] for part in parts])[: len(images)].cpu().numpy()
             for key in parts[0]

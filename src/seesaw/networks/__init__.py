@@ -15,8 +15,21 @@ kind            fields
 ``perceptual``  nothing: it has ``distance(a, b) -> (N,)`` instead of ``extract``
 ==============  ==============================================================================
 
+H and W of a map are those of the image, but for ``canny-512``, whose shorter side is 512.
+
 A network of the kind ``features`` that classifies has the attribute ``head``: float32 (D, classes),
 what its features are multiplied with (the Inception Score needs it; see :func:`head_of`).
+
+Some protocols do not round images before they measure them. The Inceptions (``mini-inception``
+too) have ``extract_pixels`` and LPIPS ``distance_pixels`` for them: float tensors on the scale
+0..255, with the same results as uint8 images where these hold whole numbers in 0..255.
+
+One class can stand in the registry under several names, each with the options of one author's
+protocol: ``inception`` (torch-fidelity), ``inception-bilinear`` (pytorch-fid),
+``inception-antialias`` (torchmetrics), ``inception-clean`` (clean-fid); ``canny`` and
+``canny-512`` (controlnet_aux); ``dpt_hybrid_midas`` (ControlNet's annotator) and
+``dpt_hybrid_midas-384`` (MiDaS' own transform); ``dinov2_vitb14`` and ``dinov2_vitb14-crop`` (the
+authors' evaluation).
 """
 
 import inspect
@@ -140,7 +153,54 @@ def head_of(network: Network) -> np.ndarray | None:
 
 def check_images(images: np.ndarray) -> None:
     """Raise unless ``images`` is a uint8 RGB batch ``(N, 3, H, W)``."""
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(
-            f"expected uint8 RGB images (N, 3, H, W) in 0..255, got {images.dtype} {images.shape}"
-        )
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8 and _is_rgb(images.shape):
+        return
+    given = f"{getattr(images, 'dtype', type(images).__name__)} {_shape(images)}"
+    raise ValueError(
+        f"expected uint8 RGB images (N, 3, H, W) in 0..255, got {given}{_hint(images)}"
+    )
+
+
+def check_pixels(pixels: Any) -> None:
+    """Raise unless ``pixels`` is a batch of RGB pixels: a float tensor ``(N, 3, H, W)``.
+
+    Their range cannot be checked: on the scale 0..255 an image within [0, 1] is one that is black.
+    """
+    floating = getattr(pixels, "is_floating_point", lambda: False)()
+    if floating and _is_rgb(pixels.shape):
+        return
+    given = f"{getattr(pixels, 'dtype', type(pixels).__name__)} {_shape(pixels)}"
+    raise ValueError(
+        f"expected a float tensor of RGB pixels (N, 3, H, W) on the scale 0..255, got {given}; "
+        "uint8 arrays go to extract or distance"
+    )
+
+
+def _is_rgb(shape: Sequence[int]) -> bool:
+    return len(shape) == 4 and shape[1] == 3
+
+
+def _shape(images: Any) -> tuple[int, ...]:
+    return tuple(getattr(images, "shape", ()))
+
+
+def _hint(images: Any) -> str:
+    """What to do about images that are refused."""
+    if not isinstance(images, np.ndarray):
+        return "; give a numpy array, as tensor.cpu().numpy() makes it"
+    if images.dtype != np.uint8:
+        if images.dtype.kind != "f" or not images.size:
+            return "; convert them to uint8"
+        low, high = float(images.min()), float(images.max())
+        values = f" with values from {low:.6g} to {high:.6g}"
+        if not np.isfinite([low, high]).all():
+            return f"{values}; they are not finite"
+        if low < -1 or high > 1:
+            return f"{values}; round them and cut off to 0..255"
+        scaled = "multiply by 255" if low >= 0 else "multiply x + 1 by 127.5"
+        return f"{values}; {scaled} and round"
+    if len(images.shape) == 3:
+        return "; one image is a batch as images[None]"
+    if len(images.shape) == 4 and images.shape[3] == 3:
+        return "; they seem to have their channels last: images.transpose(0, 3, 1, 2)"
+    return ""

@@ -205,7 +205,9 @@ class Dinov2VitB14(_Dinov2):
 class Dinov2VitL14(_Dinov2):
     """DINOv2 ViT-L/14, 1024-d; otherwise as :class:`Dinov2VitB14`.
 
-    The network of FD-DINOv2 and of VA-VAE's VF loss. Files: ``dinov2_vitl14_pretrain.pth``, or
+    The network of FD-DINOv2 and of VA-VAE's VF loss. FD-DINOv2's code (layer6ai-labs/dgm-eval
+    74c79f7, ``dgm_eval/models/dinov2.py``) prepares images as ``crop="direct"`` does, unless it is
+    run with ``--clean_resize``, which is not here. Files: ``dinov2_vitl14_pretrain.pth``, or
     ``model.safetensors`` of ``facebook/dinov2-large``.
     """
 

@@ -8,7 +8,7 @@ under the names of the official file.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,6 +19,8 @@ from torch.nn.functional import interpolate, relu
 
 from seesaw.networks import check_images
 from seesaw.networks.checkpoint import published_state
+from seesaw.networks.controlnet_resize import RESIZED_MULTIPLE, check_resize, resized
+from seesaw.registry import unknown
 
 WEIGHTS_FILE = "dpt_hybrid-midas-501f0c75.pt"
 """From release 1_0 of intel-isl/DPT; ControlNet has it in ``annotator/ckpts``."""
@@ -31,8 +33,11 @@ SOURCES = (
 MULTIPLE = 32
 """The deepest grid is a 32nd of the image, and every grid above it twice the one below."""
 
-RESIZED_MULTIPLE = 64
-"""To this ControlNet rounds the sides of an image that it resizes."""
+RESIZED_BY: Mapping[str, str] = {
+    "controlnet": f"multiples of {RESIZED_MULTIPLE}",
+    "midas": f"MiDaS' dpt_transform, multiples of {MULTIPLE}",
+}
+"""Option ``by`` -> words."""
 
 PATCH = 16
 WIDTH = 768
@@ -165,10 +170,16 @@ class DptHybridMidas:
     annotator divides by zero, gives a map of zeros here, and the field ``constant`` says so.
 
     By default the network sees an image at its own size (sides are multiples of 32). With
-    ``resize`` it sees what ControlNet's demonstration shows it (384 there): the shorter side of
-    that length and both rounded to multiples of 64, by Lanczos upwards and by area downwards; the
-    finished map is brought back to the image's size bilinearly. The two differ: depth maps depend
-    on the resolution at which the network sees an image.
+    ``resize`` it sees another one, ``by`` whom:
+
+    - ``"controlnet"``: what ControlNet's demonstration shows it (384 there): the shorter side of
+      that length and both rounded to multiples of 64, by Lanczos upwards and by area downwards; the
+      finished map is brought back to the image's size bilinearly.
+    - ``"midas"``: what MiDaS' ``dpt_transform`` and ``run.py`` show it (isl-org/MiDaS 4545977, 384
+      there): see :func:`midas_resized`. The depth is brought back to the image's size by torch's
+      bicubic, and then stretched.
+
+    They differ: depth maps depend on the resolution at which the network sees an image.
 
     Cutting off makes a level hang on float noise where ``d`` is near a whole number of levels.
     Measured at 256 x 256 on the CPU, weights filled with noise, two pictures: one level apart are 3
@@ -185,23 +196,34 @@ class DptHybridMidas:
             folder that holds it). The classifier of the ViT is left out; every other tensor must
             be there, and no other.
         device: torch device.
-        resize: None, or the length of the shorter side that the network sees, a multiple of 64.
+        resize: None, or the length of the side that the network sees: a multiple of 64
+            (ControlNet's way, of the shorter side) or of 32 (MiDaS' way).
+        by: ``"controlnet"`` or ``"midas"``: how images are resized, if they are.
 
     Raises:
         FileNotFoundError: no such file. Nothing is ever downloaded.
         ValueError: not that file: see :func:`seesaw.networks.checkpoint.published_state`; or
-            ``resize`` is no multiple of 64.
+            ``resize`` is no such multiple, or ``by`` is unknown.
     """
 
     def __init__(
-        self, weights: str | Path | None, device: str = "cpu", *, resize: int | None = None
+        self,
+        weights: str | Path | None,
+        device: str = "cpu",
+        *,
+        resize: int | None = None,
+        by: Literal["controlnet", "midas"] = "controlnet",
     ) -> None:
         if weights is None:
             raise ValueError(f"DPT-Hybrid needs its weights: give the path of {SOURCES}")
-        if resize is not None and (resize < RESIZED_MULTIPLE or resize % RESIZED_MULTIPLE):
+        if by not in RESIZED_BY:
+            raise unknown("way of resizing (by)", by, RESIZED_BY)
+        if by == "controlnet":
+            check_resize(resize, 384)
+        elif resize is None or resize < MULTIPLE or resize % MULTIPLE:
             raise ValueError(
-                f"resize is {resize!r}; it can be a positive multiple of {RESIZED_MULTIPLE} "
-                "(ControlNet's is 384) or None, for images at their own size"
+                f"resize is {resize!r}; by MiDaS' way it is a positive multiple of {MULTIPLE} "
+                "(MiDaS' is 384)"
             )
         with torch.device("meta"):
             self.model = DPTHybrid()
@@ -211,12 +233,12 @@ class DptHybridMidas:
         floats = {name: tensor.to(self.device, torch.float32) for name, tensor in state.items()}
         self.model.load_state_dict(floats, assign=True)
         self.model.eval().requires_grad_(False)
-        self.resize = resize
+        self.resize, self.by = resize, by
         self.meta: dict[str, Any] = {
             "implementation": "DPT-Hybrid of MiDaS v3, as ControlNet's annotator",
             "source": "isl-org/MiDaS; lllyasviel/ControlNet ed85cd1, annotator/midas",
             "licence": "MIT (isl-org/MiDaS)",
-            "resize": "none" if resize is None else f"{resize}, multiples of {RESIZED_MULTIPLE}",
+            "resize": "none" if resize is None else f"{resize}, {RESIZED_BY[by]}",
             "map": "per image, (d - min) / max(d - min) * 255, truncated; constant: zeros",
         }
 
@@ -230,8 +252,11 @@ class DptHybridMidas:
         Raises:
             ValueError: see :meth:`depth` and :func:`stretched`.
         """
-        maps, constant = (array.cpu().numpy() for array in stretched(self._depth(images)))
         height, width = images.shape[2:]
+        depth = self._depth(images)
+        if self.by == "midas":
+            depth = interpolate(depth[:, None], (height, width), mode="bicubic")[:, 0]
+        maps, constant = (array.cpu().numpy() for array in stretched(depth))
         if maps.shape[1:] != (height, width):
             sized = np.empty((len(maps), height, width), np.uint8)
             for row, level in zip(sized, maps, strict=True):
@@ -254,6 +279,8 @@ class DptHybridMidas:
     @torch.inference_mode()
     def _depth(self, images: np.ndarray) -> Tensor:
         check_images(images)
+        if self.resize is not None and self.by == "midas":
+            return self.model(torch.from_numpy(midas_resized(images, self.resize)).to(self.device))
         if self.resize is not None:
             images = resized(images, self.resize)
         height, width = images.shape[2:]
@@ -292,23 +319,36 @@ def stretched(depth: Tensor) -> tuple[Tensor, Tensor]:
     return levels.clamp(0, 255).to(torch.uint8), constant.flatten().to(torch.uint8)
 
 
-def resized(images: np.ndarray, shorter: int) -> np.ndarray:
-    """uint8 images (N, 3, H, W) at the size that ControlNet's ``resize_image`` gives them.
+def midas_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width at which MiDaS' transform shows an image to the network.
+
+    Of the two factors that bring a side to ``side`` it takes the one nearer to 1 for both, and
+    rounds both sides to multiples of 32 (a half to the even multiple).
+    """
+    across, down = side / width, side / height
+    factor = across if abs(1 - across) < abs(1 - down) else down
+    height, width = (int(np.round(factor * s / MULTIPLE)) * MULTIPLE for s in (height, width))
+    return height, width
+
+
+def midas_resized(images: np.ndarray, side: int) -> np.ndarray:
+    """uint8 images (N, 3, H, W) as the network's input by MiDaS' own transform.
+
+    Resized by OpenCV's bicubic (not antialiased) in float64, neither rounded nor cut off.
 
     Args:
         images: uint8 RGB (N, 3, H, W).
-        shorter: length of the shorter side; both sides are then rounded to multiples of 64.
+        side: see :func:`midas_size`.
+
+    Returns:
+        float32 (N, 3, H', W'), [-1, 1] but for what bicubic overshoots.
     """
-    scale = shorter / min(images.shape[2:])
-    height, width = (
-        int(np.round(side * scale / RESIZED_MULTIPLE)) * RESIZED_MULTIPLE
-        for side in images.shape[2:]
-    )
-    how = cv2.INTER_LANCZOS4 if scale > 1 else cv2.INTER_AREA
-    out = np.empty((len(images), 3, height, width), np.uint8)
+    height, width = midas_size(*images.shape[2:], side)
+    out = np.empty((len(images), 3, height, width), np.float32)
     for row, image in zip(out, images, strict=True):
-        picture = np.ascontiguousarray(image.transpose(1, 2, 0))
-        row[:] = cv2.resize(picture, (width, height), interpolation=how).transpose(2, 0, 1)
+        picture = image.transpose(1, 2, 0) / 255.0
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+        row[:] = ((picture - 0.5) / 0.5).transpose(2, 0, 1)
     return out
 
 
