@@ -40,7 +40,13 @@ from seesaw.conditions import extract_conditions
 from seesaw.files import atomic
 from seesaw.metrics import Options
 from seesaw.metrics.drift import map_distance, palette_distance
-from seesaw.metrics.fidelity import decibel, mean_squared_error, structural_similarity
+from seesaw.metrics.fidelity import (
+    LARGER_THAN,
+    decibel,
+    mean_squared_error,
+    multi_scale_similarity,
+    structural_similarity,
+)
 from seesaw.metrics.frechet import (
     Statistics,
     frechet_distance,
@@ -452,9 +458,10 @@ def extraction(given: argparse.Namespace) -> Iterator[Contest]:
 
 
 def fidelity(given: argparse.Namespace) -> Iterator[Contest]:
-    """PSNR and SSIM per image, from uint8 arrays."""
+    """PSNR, SSIM and MS-SSIM per image, from uint8 arrays."""
     from skimage import metrics as skimage
     from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure,
         peak_signal_noise_ratio,
         structural_similarity_index_measure,
     )
@@ -473,6 +480,12 @@ def fidelity(given: argparse.Namespace) -> Iterator[Contest]:
     def ssim_torchmetrics(dtype: torch.dtype) -> np.ndarray:
         found = structural_similarity_index_measure(
             *tensors(dtype), data_range=255.0, reduction="none"
+        )
+        return found.cpu().numpy()
+
+    def ms_ssim_torchmetrics() -> np.ndarray:
+        found = multiscale_structural_similarity_index_measure(
+            *tensors(torch.float32), data_range=255.0, reduction="none"
         )
         return found.cpu().numpy()
 
@@ -509,6 +522,17 @@ def fidelity(given: argparse.Namespace) -> Iterator[Contest]:
         },
         count=given.pairs,
     )
+    if given.side > LARGER_THAN:
+        yield Contest(
+            f"MS-SSIM per image, {what}",
+            {
+                "ours (float64)": lambda: np.array(
+                    [multi_scale_similarity(x, y) for x, y in zip(a, b)]
+                ),
+                "torchmetrics (float32, reflects borders)": ms_ssim_torchmetrics,
+            },
+            count=given.pairs,
+        )
 
 
 # --------------------------------------------------------------------------------- sets of features
