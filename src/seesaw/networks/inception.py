@@ -111,7 +111,9 @@ class Inception:
         floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         self.network.load_state_dict(floats, assign=True)
         self.device = torch.device(device)
-        self.network.eval().requires_grad_(False).to(self.device)
+        # channels last: half as fast again on a CPU, the same values within float32 rounding
+        self.network.eval().requires_grad_(False)
+        self.network.to(self.device, memory_format=torch.channels_last)
         self.resize = RESIZES[resize]
         self.meta: dict[str, Any] = {
             "implementation": "torch-fidelity inception-v3-compat",
