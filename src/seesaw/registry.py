@@ -564,7 +564,7 @@ NETWORKS = Registry(
         ),
         "inception": NetworkEntry(
             target="seesaw.networks.inception:Inception",
-            version="1",
+            version="2",
             kind="features",
             options={"resize": "tf1"},
             weights="file",

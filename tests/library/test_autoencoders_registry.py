@@ -304,7 +304,7 @@ def test_a_config_may_give_weights_by_role():
     schema = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
     config = load_yaml(ROOT / "config/config.yaml")
     own = {"name": "own", "family": "vtp", "weights": {"autoencoder": "a.pt", "stats": "b.pt"}}
-    for block in ("control", "diffusion", "gfid", "probes"):
+    for block in ("control", "diffusion", "gfid", "probes", "protocols"):
         config.pop(block)
     check_config({**config, "autoencoders": [own]}, schema)
     wrong = {**own, "weights": {"autoencodr": "a.pt"}}
@@ -420,7 +420,7 @@ def test_your_own_in_ten_lines(page, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     entry = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.S).group(1))["autoencoders"][0]
     config = load_yaml(ROOT / "config/config.yaml")
-    for block in ("control", "diffusion", "gfid", "probes"):
+    for block in ("control", "diffusion", "gfid", "probes", "protocols"):
         config.pop(block)
     check_config(
         {**config, "autoencoders": [entry]}, load_yaml(ROOT / "workflow/schemas/config.schema.yaml")

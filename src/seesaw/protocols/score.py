@@ -6,7 +6,7 @@ per image is kept.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,10 @@ from seesaw.autoencoders.base import load_autoencoder, quantise
 from seesaw.batching import Batched, fitted_sizes
 from seesaw.gfid import read_moments
 from seesaw.metrics.fidelity import MSE_FLOOR, decibel
-from seesaw.metrics.frechet import Moments, Statistics, bias_note, frechet_distance
+from seesaw.metrics.frechet import PAIRED, Moments, Statistics, bias_of, frechet_distance
 from seesaw.networks import load_network
 from seesaw.progress import progress
-from seesaw.protocols import DETERMINISTIC, Protocol
+from seesaw.protocols import DETERMINISTIC, EVALUATION, Protocol
 from seesaw.protocols.pixels import mean_squared_error, shifted, structural_similarity
 from seesaw.protocols.study import recorded
 from seesaw.reconstruct import decode_levels, encode_batch
@@ -162,7 +162,8 @@ def score_protocols(
                     stream.add(torch.from_numpy(batch["images"]).to(device).float(), levels)
                 stream.flush()
         stream.finish()
-    rfid = _Distances(stream.found, networks, references)
+    paired = (EVALUATION, protocol.get("evaluation"))
+    rfid = _Distances(stream.found, networks, references, paired)
     scores: list[Score] = []
     for name, p in protocols.items():
         shared = {"variant": name, "protocol": {**protocol, **recorded(p)}}
@@ -197,8 +198,10 @@ class _Distances:
         found: Mapping[tuple[str, str, str], Statistics],
         networks: Mapping[str, str],
         references: Mapping[tuple[str, str], str | Path],
+        paired: Sequence[str | None],
     ) -> None:
         self.found, self.networks, self.references = found, networks, references
+        self.paired = paired
         self.targets: dict[tuple[str, str], Statistics] = {}
         self.values: dict[tuple[str, ...], float] = {}
 
@@ -211,7 +214,8 @@ class _Distances:
             self.targets[at] = read_moments(path, len(found.mean))
         if (*key, p.reference) not in self.values:
             self.values[*key, p.reference] = frechet_distance(self.targets[at], found)
-        note = bias_note(found.n, len(found.mean))
+        note = bias_of(self.targets[at], found)
+        note += PAIRED if note and p.reference in self.paired else ""
         if Path(path).suffix == ".npz":
             words = "moments from a file, whose own resize and crop are not known here"
             note = "; ".join(filter(None, [note, words]))
