@@ -122,6 +122,7 @@ def measured(config_with, tmp_path):
             "diffusability",
             "diffusion",
             "gfid",
+            "protocols",
         ):
             del config[block]
         config["report"]["items"] = ["table5"]

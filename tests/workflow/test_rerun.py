@@ -18,9 +18,12 @@ FROM_SCORES = [item for item in ITEMS if item in (
     "table1", "table2", "table3", "table4", "table5", "generation", "ifid_table1", "ifid_table2",
     "ifid_table3", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
     "gfid_t", "ifid_figure1", "figure1", "figure2", "figure3", "figure5", "figure6", "figure7",
-    "figure8", "figure9",
+    "figure8", "figure9", "protocols", "protocol_sweep",
 )]  # fmt: skip
 MODELS, SAMPLERS = CONFIG["diffusion"]["models"], CONFIG["diffusion"]["samplers"]
+BY_PROTOCOLS = [
+    ("score_protocols", f"{name}, ready-made") for name in CONFIG["protocols"]["autoencoders"]
+]
 SEGMENTS = [f"{step:07d}" for step in segment_ends(CONFIG["diffusion"])]
 PRESENTED = [("collect_scores", ""), *((item, "") for item in FROM_SCORES), ("report", "")]
 
@@ -90,6 +93,7 @@ def test_the_plan_of_a_fresh_world_is_complete(smoke, config_with, tmp_path):
         "score_gfid": n * len(MODELS) * len(SAMPLERS),
         "score_gfid_times": n * len(MODELS),
         "score_metric": n * len(CONFIG["metrics"]),
+        "score_protocols": len(BY_PROTOCOLS),
         "find_neighbours": n * CONFIG["neighbours"]["parts"],
         "merge_neighbours": n,
         "score_ifid": n,
@@ -215,7 +219,8 @@ def plan_with_bump(registry, name):
 
 def test_a_bumped_metric_reruns_its_dependants_only(smoke):
     jobs = plan_with_bump("METRICS", "ssim")
-    assert jobs == sorted([*(("score_metric", f"{name}, ssim") for name in NAMES), *PRESENTED])
+    ssim = [("score_metric", f"{name}, ssim") for name in NAMES]
+    assert jobs == sorted([*ssim, *BY_PROTOCOLS, *PRESENTED])
 
 
 def test_a_bumped_detector_reruns_its_conditions_and_their_metrics(smoke):
@@ -239,7 +244,7 @@ def test_a_bumped_network_of_an_image_metric_reruns_what_runs_it(smoke):
     jobs = plan_with_bump("NETWORKS", "lpips-alex-random")
     lpips = [("score_metric", f"{name}, lpips") for name in NAMES]
     losses = [("score_diffusability", name) for name in NAMES]
-    assert jobs == sorted([*lpips, *losses, *PRESENTED])
+    assert jobs == sorted([*lpips, *losses, *BY_PROTOCOLS, *PRESENTED])
 
 
 def test_a_bumped_loss_reruns_the_diffusability_stage(smoke):

@@ -71,6 +71,7 @@ def halves(config_with, tmp_path):
             "diffusability",
             "diffusion",
             "gfid",
+            "protocols",
         ):
             del config[block]
         config["report"]["items"] = ["table5"]
