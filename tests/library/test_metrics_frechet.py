@@ -213,6 +213,16 @@ def test_a_root_is_triangular_where_it_can_be_and_has_the_rank_otherwise(monkeyp
         _root(np.cov(copied, rowvar=False))
 
 
+def test_constant_features_have_the_distance_of_their_means():
+    x = np.ones((50, 3))
+    other = statistics(random_features(24, 60, 3))
+    assert frechet_distance(statistics(x), statistics(x + 2)) == pytest.approx(12)
+    shift = other.mean - 1
+    expected = shift @ shift + np.trace(other.covariance)
+    assert frechet_distance(statistics(x), other) == pytest.approx(expected, rel=1e-12)
+    assert frechet_distance(other, statistics(x)) == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (9, 9), (5, 9)])
 def test_a_triangular_root_gives_the_same_product(shape):
     rng = np.random.default_rng(22)
