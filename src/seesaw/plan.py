@@ -147,7 +147,8 @@ def absent_lines(study: Study) -> list[str]:
     pool = [entry for entry in config["autoencoders"] if entry["name"] in named]
     splits = {job.wildcards.get("split") for job in study.jobs} - {None}
     players = config["networks"].values()
-    images = [absent_images(split, config["data"]["splits"][split]) for split in sorted(splits)]
+    absent = (absent_images(split, config["data"]["splits"][split]) for split in sorted(splits))
+    images = {a.what: a for a in absent if a}  # two crops of one split are one set
     come = can_come(assets_of(config), config)
     files = [a for e in pool for a in absent_weights(f"autoencoder {e['name']!r}", e, come)]
     files += [a for p in players for a in absent_weights(f"network {p['network']!r}", p, come)]
@@ -169,7 +170,7 @@ def absent_lines(study: Study) -> list[str]:
         ]
     loaders = [absent_loader(entry) for entry in pool]
     missing = {
-        "sets of images": [a for a in images if a],
+        "sets of images": [*images.values()],
         "weights files": files,
         "loaders": [a for a in loaders if a],
     }

@@ -358,7 +358,7 @@ MISTAKES = {
         lambda config: (
             [drop(key)(config) for key in ("ifid", "gfid", "control", "diffusion")],
             drop("networks", "inception")(config),
-            [config["metrics"].remove(metric) for metric in ("rfid", "kid")],
+            [config["metrics"].remove(metric) for metric in ("rfid", "fd-infinity", "kid")],
         ),
         "config, protocols: rFID needs a network for the role 'inception'",
     ),
