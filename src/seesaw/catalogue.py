@@ -12,7 +12,7 @@ from typing import Any
 
 from seesaw.config import check_schema, load_yaml, resolve_autoencoder, source_of
 from seesaw.external import weights_paths
-from seesaw.registry import FAMILIES, PLANNED_FAMILIES, unknown
+from seesaw.registry import FAMILIES, unknown
 
 ROOT = Path(__file__).parents[2]
 REGISTRY = "config/autoencoders.yaml"
@@ -61,10 +61,9 @@ def check_registry(registry: Registry, schema: Mapping[str, Any]) -> None:
         ValueError: where, what was given, what is allowed.
     """
     check_schema(registry, schema, REGISTRY)
-    families = [*FAMILIES, *PLANNED_FAMILIES]
     for name, architecture in registry["architectures"].items():
-        if architecture["family"] not in families:
-            words = unknown("family", architecture["family"], families)
+        if architecture["family"] not in FAMILIES:
+            words = unknown("family", architecture["family"], FAMILIES)
             raise ValueError(f"{REGISTRY}, architectures.{name}: {words}")
     for name, entry in registry["autoencoders"].items():
         where = f"{REGISTRY}, autoencoders.{name}"
@@ -139,7 +138,7 @@ class Row:
             a file that may be needed), or ``""``.
         confidence: ``"seen"``, ``"third-party"``, ``"guess"``, or ``"not found"``.
         weights: ``"present"``, ``"absent"``, ``"in part"``, or ``"none public"``.
-        loader: the family; ``"none yet"`` where it cannot be loaded.
+        loader: the family; ``"none"`` where there is no file to load.
         duplicate_of: another entry with the same weights, or ``""``.
     """
 
@@ -209,14 +208,13 @@ def _row(name: str, registry: Registry, folder: Path) -> Row:
         )
     resolved = resolve_autoencoder(name, registry)
     there = [(folder / path).exists() for path in weights_paths(resolved)]
-    family = resolved["family"]
     return Row(
         latent="x".join(map(str, resolved["latent_shape"])),
         factor=factor(resolved["latent_shape"]),
         parameters=resolved["parameters"],
         confidence=entry["confidence"]["level"],
         weights="present" if all(there) else "in part" if any(there) else "absent",
-        loader=family if family in FAMILIES else "none yet",
+        loader=resolved["family"],
         **common,
     )
 

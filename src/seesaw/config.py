@@ -19,7 +19,6 @@ from seesaw.registry import (
     METRICS,
     NETWORKS,
     OBJECTIVES,
-    PLANNED_FAMILIES,
     ROLES,
     SOURCES,
     unknown,
@@ -351,13 +350,8 @@ def _check_autoencoders(config: Config) -> None:
         if name in entries:
             raise ValueError(f"config, {where}: this name stands twice")
         entries[name] = entry
-        if ":" not in entry["family"] and entry["family"] not in PLANNED_FAMILIES:
+        if ":" not in entry["family"]:
             _known(FAMILIES, entry["family"], f"{where}.family")
-        if entry["family"] in PLANNED_FAMILIES and "train" in entry:
-            raise ValueError(
-                f"config, {where}: family {entry['family']!r} has no loader in this version and "
-                f"cannot be trained; these can: {', '.join(FAMILIES)}"
-            )
         if "weights" in entry and "train" in entry:
             raise ValueError(f"config, {where}: give 'weights' or 'train', not both")
         roles = entry["weights"] if isinstance(entry.get("weights"), Mapping) else ()
@@ -451,6 +445,16 @@ def _check_ifid(config: Config) -> None:
             )
 
 
+def _check_native_size(config: Config, role: str, where: str) -> None:
+    """Maps that a probe or a branch learns have the size of the images."""
+    network = config["networks"][role]["network"]
+    if NETWORKS[network].kind == "edges" and "resize" in NETWORKS[network].options:
+        raise ValueError(
+            f"config, {where}: the maps of {network!r} are not of the images' size, which "
+            f"{where.partition('.')[0]} needs; name 'canny' under networks.{role}"
+        )
+
+
 def _check_probes(config: Config) -> None:
     if "probes" not in config:
         return
@@ -474,6 +478,7 @@ def _check_probes(config: Config) -> None:
                 f"config, probes.conditions: {role!r} needs a network for this role; name one "
                 f"under networks.{role}, or leave the condition out"
             )
+        _check_native_size(config, role, "probes.conditions")
     names = [entry["name"] for entry in config["autoencoders"]]
     for name in block.get("autoencoders", []):
         if name not in names:
@@ -590,6 +595,7 @@ def _check_control(config: Config) -> None:
                 f"config, control: it needs a network for the role {role!r}; name one under "
                 f"networks.{role}, or leave the condition or the block out"
             )
+        _check_native_size(config, role, "control.conditions")
     controlled = controlled_of(config)
     names = [name for name, _ in controlled]
     if len(set(names)) < len(names):

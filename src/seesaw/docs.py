@@ -22,7 +22,6 @@ from seesaw.registry import (
     METRICS,
     NETWORKS,
     OBJECTIVES,
-    PLANNED_FAMILIES,
     ROLES,
     SOURCES,
 )
@@ -89,11 +88,6 @@ def registry_page() -> str:
         title = registry.what[0].upper() + registry.what[1:]
         rows += ["", f"## {title}", "", "| name | version | code |", "|---|---|---|"]
         rows += [f"| `{n}` | {e.version} | `{e.target}` |" for n, e in registry.entries.items()]
-    if PLANNED_FAMILIES:
-        rows += ["", "## Planned autoencoder families", ""]
-        rows += ["They can be planned, not run: this version has no loader for them.", ""]
-        rows += ["| name | what |", "|---|---|"]
-        rows += [f"| `{name}` | {words} |" for name, words in PLANNED_FAMILIES.items()]
     return "\n".join(rows) + "\n"
 
 

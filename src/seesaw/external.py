@@ -1,4 +1,4 @@
-"""What a run needs from outside the repository: weights files, folders of images, loaders.
+"""What a run needs from outside the repository: weights files, folders of images.
 
 A plan can be made without them; a run stops before its first job and says all that is not there.
 Torch-free: it runs whenever Snakemake parses the workflow.
@@ -12,13 +12,11 @@ from typing import Any
 
 from seesaw.assets import Asset, hub_token
 from seesaw.config import source_of
-from seesaw.registry import PLANNED_FAMILIES
 
 TOKENS = "https://huggingface.co/settings/tokens"
 HEADINGS = {
     "images": "sets of images",
     "weights": "weights files, each to be put at its place",
-    "loader": "autoencoders without a loader in this version",
 }
 
 
@@ -27,8 +25,8 @@ class Absent:
     """One thing that is not there.
 
     Attributes:
-        kind: ``"images"``, ``"weights"`` or ``"loader"``.
-        what: the path, or the name of the autoencoder.
+        kind: ``"images"`` or ``"weights"``.
+        what: the path.
         words: for whom it is, and what to do.
     """
 
@@ -106,23 +104,6 @@ def absent_images(split: str, source: Mapping[str, Any]) -> Absent | None:
         str(source["path"]),
         f"this folder of the split {split!r} does not exist; put the images there, in folders per "
         f"class or flat, or correct data.splits.{split}.path",
-    )
-
-
-def absent_loader(entry: Mapping[str, Any]) -> Absent | None:
-    """The loader of an autoencoder, unless its family has one.
-
-    Args:
-        entry: of ``autoencoders``: ``name`` and ``family`` are read.
-    """
-    family = entry["family"]
-    if family not in PLANNED_FAMILIES:
-        return None
-    return Absent(
-        "loader",
-        entry["name"],
-        f"no loader for family {family!r} in this version ({PLANNED_FAMILIES[family]}); leave it "
-        "out of 'autoencoders', or give a class of your own as family: 'module:Class'",
     )
 
 

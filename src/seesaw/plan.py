@@ -22,7 +22,7 @@ from seesaw.assets import assets_of, can_come, weights_folder
 from seesaw.catalogue import read_registry
 from seesaw.config import controlled_of, gfid_references, load_yaml, resolve_autoencoders
 from seesaw.costs import ASSUMPTIONS, COSTS, DEVICE, Job, Study, cost
-from seesaw.external import absent_images, absent_loader, absent_weights
+from seesaw.external import absent_images, absent_weights
 from seesaw.protocols.study import with_derived_splits
 
 if TYPE_CHECKING:
@@ -168,12 +168,7 @@ def absent_lines(study: Study) -> list[str]:
             for name, part in parts
             for a in absent_weights(f"the backbone of {name!r}", part, come)
         ]
-    loaders = [absent_loader(entry) for entry in pool]
-    missing = {
-        "sets of images": [*images.values()],
-        "weights files": files,
-        "loaders": [a for a in loaders if a],
-    }
+    missing = {"sets of images": [*images.values()], "weights files": files}
     lines = [
         f"  {len(found)} {what}: {_some([a.what for a in found])}"
         for what, found in missing.items()

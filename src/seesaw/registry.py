@@ -875,9 +875,6 @@ FAMILIES = Registry(
     },
 )
 
-PLANNED_FAMILIES: Mapping[str, str] = {}
-"""Families of published autoencoders that can be planned but not run: they have no loader yet."""
-
 OBJECTIVES = Registry(
     "training objective",
     {

@@ -25,7 +25,6 @@ from seesaw.registry import (
     METRICS,
     NETWORKS,
     OBJECTIVES,
-    PLANNED_FAMILIES,
     SOURCES,
     STAGES,
     unknown,
@@ -65,13 +64,9 @@ def stage_version(stage: str) -> str:
 def family_version(family: str) -> str:
     """Version of a registered family; of a person's ``"module:Class"``, a hash of its file.
 
-    A family that is only announced has the version ``"planned"``.
-
     Raises:
         ValueError: the module cannot be found.
     """
-    if family in PLANNED_FAMILIES:
-        return "planned"
     if ":" not in family:
         return FAMILIES[family].version
     module = family.partition(":")[0]

@@ -275,7 +275,7 @@ def test_each_map_is_stretched_by_itself_and_a_constant_one_is_zeros():
 def test_a_depth_that_is_not_finite_is_an_error(bad):
     depth = torch.rand(3, 4, 4)
     depth[1, 2, 2] = bad
-    with pytest.raises(ValueError, match="image 1 of 3 in the batch is not finite"):
+    with pytest.raises(ValueError, match="NaN or infinite values for image 1 of a batch"):
         stretched(depth)
 
 

@@ -336,3 +336,14 @@ def test_training_without_any_face_is_refused(tmp_path, splits):
         writer.add([batch.ids[i] for i in rows], {k: a[rows] for k, a in batch.arrays.items()})
     with pytest.raises(ValueError, match="no training image has a face"):
         face.train(Shards(tmp_path / "manifest.json"), splits["val"], steps=1, seed=0)
+
+
+@pytest.mark.parametrize("name", ["mini-depth", "mini-segmentation"])
+def test_damaged_weights_are_an_error_and_no_map(trained, tmp_path, name):
+    state = dict(trained[name][0])
+    last = "leave.bias"
+    state[last] = np.full_like(state[last], np.nan)
+    write_tensors(tmp_path / "bad.safetensors", state)
+    network = load_network(name, tmp_path / "bad.safetensors")
+    with pytest.raises(ValueError, match=f"{name} computed NaN or infinite values for image 0"):
+        network.extract(np.zeros((2, 3, 32, 32), np.uint8))

@@ -185,6 +185,17 @@ def test_a_classifier_that_sees_nothing_gives_its_largest_bias(small, label):
     np.testing.assert_array_equal(labels, np.full((2, 32, 32), label, np.uint8))
 
 
+def test_logits_that_are_not_finite_are_an_error_and_no_label(small):
+    bias = small.model.decode_head.conv_seg.bias
+    kept = bias.detach().clone()
+    with torch.no_grad():
+        bias[3] = float("nan")
+    with pytest.raises(ValueError, match="uniformer_upernet computed NaN or infinite values"):
+        small.extract(recipe.pictures("bias", 2, 32, 32))
+    with torch.no_grad():
+        bias.copy_(kept)
+
+
 def test_the_palette_has_ade20ks_colours():
     assert len(PALETTE) == 150
     assert (PALETTE[0], PALETTE[2], PALETTE[149]) == ((120, 120, 120), (6, 230, 230), (92, 0, 255))

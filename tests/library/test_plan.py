@@ -7,15 +7,12 @@ from small_study import CONFIG
 from seesaw import plan
 from seesaw.costs import Job, Study
 from seesaw.external import (
-    Absent,
     absent_images,
-    absent_loader,
     absent_weights,
     stop_words,
     with_weights,
 )
 from seesaw.plan import absent_lines, cost_table, plan_text
-from seesaw.registry import PLANNED_FAMILIES
 
 JOBS = [
     Job("pack_images", {"split": "val"}, 0, 4000, 600),
@@ -77,14 +74,7 @@ def test_hours_of_a_job_on_two_gpus(table):
     assert one["longest_hours"] == 2 * two["longest_hours"]
 
 
-@pytest.fixture
-def someday(monkeypatch):
-    """A family that can be planned and not run."""
-    monkeypatch.setitem(PLANNED_FAMILIES, "someday", "a family to come")
-    return "someday"
-
-
-def test_absent_things(tmp_path, someday):
+def test_absent_things(tmp_path):
     here = tmp_path / "here.pt"
     here.touch()
     assert absent_weights("x", {"weights": str(here)}) == []
@@ -96,22 +86,18 @@ def test_absent_things(tmp_path, someday):
     assert (absent.kind, absent.what) == ("images", f"{tmp_path} (val of ImageNet)")
     assert "for the split 'test': " in absent.words
     assert f"{tmp_path}/ILSVRC2012_img_val.tar" in absent.words
-    assert absent_loader({"name": "a", "family": "diffusers-kl"}) is None
-    assert absent_loader({"name": "a", "family": "my:Class"}) is None
 
     gone = {"weights": "gone.pt", "source": "https://there", "confidence": "a guess"}
     things = [
         *absent_weights("autoencoder 'b'", gone),
         *absent_weights("network 'c'", {"weights": "gone.pt"}),
         absent_images("val", {"path": str(tmp_path / "gone")}),
-        absent_loader({"name": "a", "family": someday}),
     ]
     words = stop_words([*things, things[0]])
-    assert "(4)" in words.splitlines()[0]
+    assert "(3)" in words.splitlines()[0]
     assert "for autoencoder 'b'; get it from https://there (a guess)" in words
     assert f"{tmp_path / 'gone'}\n      this folder of the split 'val' does not exist" in words
-    assert "no loader for family 'someday' in this version (a family to come)" in words
-    assert words.index("gone\n") < words.index("gone.pt") < words.index("no loader")
+    assert words.index("gone\n") < words.index("gone.pt")
 
 
 def test_absent_files_by_role(tmp_path):
@@ -145,14 +131,11 @@ def test_weights_by_role_for_a_stage():
         with_weights(model, ["e.pt"])
 
 
-def test_the_plan_says_what_is_absent(someday):
-    entry = {"name": "far", "family": someday, "weights": "far.pt"}
+def test_the_plan_says_what_is_absent():
+    entry = {"name": "far", "family": "diffusers-kl", "weights": "far.pt"}
     config = {**CONFIG, "autoencoders": [*CONFIG["autoencoders"], entry]}
     job = Job("reconstruct_images", {"autoencoder": "far"})
-    assert absent_lines(Study(config, [job]))[1:] == [
-        "  1 weights files: far.pt",
-        "  1 loaders: far",
-    ]
+    assert absent_lines(Study(config, [job]))[1:] == ["  1 weights files: far.pt"]
     assert absent_lines(Study(config, JOBS[1:2])) == []
     config["gfid"] = {"references": ["val", {"name": "adm", "weights": "adm.npz"}]}
     backbone = {"name": "ditdh-xl", "weights": "dit.pt", "latents": {"weights": "stat.pt"}}
@@ -160,6 +143,4 @@ def test_the_plan_says_what_is_absent(someday):
     jobs = [job, Job("score_gfid", {}), Job("train_control", {"autoencoder": "far"})]
     assert absent_lines(Study(config, jobs))[1:] == [
         "  4 weights files: far.pt, adm.npz, dit.pt and 1 more",
-        "  1 loaders: far",
     ]
-    assert isinstance(absent_loader(entry), Absent)

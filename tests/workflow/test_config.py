@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from seesaw.config import check_config, load_yaml, resolve_autoencoders
-from seesaw.registry import PLANNED_FAMILIES
 
 from .conftest import ROOT, snakemake
 
@@ -104,10 +103,6 @@ MISTAKES = {
     "family": (
         change(["autoencoders", 0, "family"], "difusers-kl"),
         r"unknown autoencoder family 'difusers-kl'. Did you mean 'diffusers-kl'\?",
-    ),
-    "training of a family without a loader": (
-        change(["autoencoders", 0, "family"], "someday"),
-        "family 'someday' has no loader in this version and cannot be trained; these can: ",
     ),
     "objective": (
         change(["autoencoders", 0, "train", "objective"], "reconstructoin"),
@@ -208,6 +203,13 @@ MISTAKES = {
             drop("probes")(config),
         ),
         "config, control: it needs a network for the role 'canny'",
+    ),
+    "maps of another size for a branch": (
+        lambda config: (
+            drop("probes")(config),
+            change(["networks", "canny", "network"], "canny-512")(config),
+        ),
+        "config, control.conditions: the maps of 'canny-512' are not of the images' size",
     ),
     "control with unequal parts": (
         change(["control", "train", "accumulate"], 5),
@@ -378,6 +380,11 @@ MISTAKES = {
         change(["data", "splits", "val", "crop"], "adm"),
         "data.splits.val.crop: scenes of the source 'mini' are rendered",
     ),
+    "maps of another size for a probe": (
+        change(["networks", "canny", "network"], "canny-512"),
+        "config, probes.conditions: the maps of 'canny-512' are not of the images' size, which "
+        "probes needs; name 'canny' under networks.canny",
+    ),
     "quantisation": (
         change(["reconstruct", "quantisation"], "uint8"),
         r"config, reconstruct.quantisation: 'uint8' is not one of \['uint8-round', 'uint8-floor'\]",
@@ -390,8 +397,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_get_words(mistake, monkeypatch):
-    monkeypatch.setitem(PLANNED_FAMILIES, "someday", "a family to come")
+def test_mistakes_get_words(mistake):
     apply, words = MISTAKES[mistake]
     config = load()
     apply(config)

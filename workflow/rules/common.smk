@@ -27,7 +27,6 @@ from seesaw.config import (
 from seesaw.data.imagenet import container_stamp
 from seesaw.external import (
     absent_images,
-    absent_loader,
     absent_weights,
     stop_words,
     weights_paths,
@@ -376,10 +375,6 @@ def get_weights(wildcards):
 
 
 def weights_of_autoencoder(name):
-    """Every rule that loads an autoencoder asks for its weights; here its loader is looked for."""
-    absent = absent_loader(AUTOENCODERS[name])
-    if absent:
-        note_absent(absent)
     if "train" in AUTOENCODERS[name]:
         return f"<results>/autoencoders/{name}/weights.safetensors"
     return external_weights(f"autoencoder {name!r}", AUTOENCODERS[name])

@@ -17,7 +17,7 @@ from seesaw.mini.training import (
     seeded,
     to_pixels,
 )
-from seesaw.networks import check_images
+from seesaw.networks import check_finite, check_images
 from seesaw.results import Score
 from seesaw.shards import Shards
 
@@ -93,6 +93,7 @@ class MiniDepth(MiniNetwork):
 
         def nearness(pixels: Tensor) -> dict[str, Tensor]:
             level = torch.sigmoid(self.model(pixels)[:, 0]) * 255
+            check_finite(level, "mini-depth")
             return {"map": torch.floor(level + 0.5).to(torch.uint8)}
 
         return self.run(images, nearness)

@@ -20,6 +20,7 @@ from seesaw.mini.training import (
     seeded,
     to_pixels,
 )
+from seesaw.networks import check_finite
 from seesaw.results import Score
 from seesaw.shards import Shards
 
@@ -47,9 +48,13 @@ class MiniSegmentation(MiniNetwork):
             ``labels``: uint8 ``(N, H, W)``, see :data:`seesaw.mini.scenes.LABELS`.
         """
         check_size(images, "mini-segmentation")
-        return self.run(
-            images, lambda pixels: {"labels": self.model(pixels).argmax(1).to(torch.uint8)}
-        )
+
+        def labels(pixels: Tensor) -> dict[str, Tensor]:
+            logits = self.model(pixels)
+            check_finite(logits, "mini-segmentation")
+            return {"labels": logits.argmax(1).to(torch.uint8)}
+
+        return self.run(images, labels)
 
 
 def train(

@@ -192,6 +192,21 @@ def check_pixels(pixels: Any) -> None:
     )
 
 
+def check_finite(values: Any, name: str) -> None:
+    """Raise unless what a network computed is finite, before rounding or argmax would hide it.
+
+    Args:
+        values: float tensor (N, ...), one row per image of the batch.
+        name: the network's, for the words.
+    """
+    bad = (~values.isfinite()).flatten(1).any(1)
+    if bad.any():
+        raise ValueError(
+            f"{name} computed NaN or infinite values for image {int(bad.int().argmax())} of a "
+            "batch; are its weights damaged?"
+        )
+
+
 def _is_rgb(shape: Sequence[int]) -> bool:
     return len(shape) == 4 and shape[1] == 3
 

@@ -17,7 +17,7 @@ from timm.models import create_model
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
-from seesaw.networks import check_images
+from seesaw.networks import check_finite, check_images
 from seesaw.networks.checkpoint import published_state
 from seesaw.networks.controlnet_resize import RESIZED_MULTIPLE, check_resize, resized
 from seesaw.registry import unknown
@@ -308,12 +308,7 @@ def stretched(depth: Tensor) -> tuple[Tensor, Tensor]:
     """
     above = depth - depth.amin((1, 2), keepdim=True)
     span = above.amax((1, 2), keepdim=True)
-    wrong = (~torch.isfinite(span)).flatten().nonzero().flatten().tolist()
-    if wrong:
-        raise ValueError(
-            f"the depth of image {wrong[0]} of {len(depth)} in the batch is not finite everywhere; "
-            "are the weights damaged?"
-        )
+    check_finite(span, "dpt_hybrid_midas")
     constant = span == 0
     levels = above / span.masked_fill(constant, 1) * 255
     return levels.clamp(0, 255).to(torch.uint8), constant.flatten().to(torch.uint8)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seesaw.networks import check_images
+from seesaw.networks import check_finite, check_images
 from seesaw.networks.checkpoint import published_state
 
 WEIGHTS_FILE = "upernet_global_small.pth"
@@ -147,7 +147,9 @@ class UniformerUpernet:
         """
         pixels = self.pixels(images)
         labels = np.empty((len(images), *images.shape[2:]), np.uint8)
-        for row, head in zip(labels, self.model(pixels), strict=True):
+        heads = self.model(pixels)
+        check_finite(heads, "uniformer_upernet")
+        for row, head in zip(labels, heads, strict=True):
             logits = full_size(head[None], pixels.shape[-2:], images.shape[-2:])
             row[:] = logits.softmax(1).argmax(1)[0].to(torch.uint8).cpu().numpy()
         return {"labels": labels}
