@@ -61,6 +61,9 @@ from seesaw.versions import code_hash, family_version, stage_version
 
 ROOT = Path(workflow.basedir)
 
+for block in [name for name, value in config.items() if value is None]:
+    del config[block]  # --config diffusion=null leaves the block out
+
 try:
     config["autoencoders"] = resolve_autoencoders(
         config.get("autoencoders", []), read_registry(ROOT), weights_folder(config)
@@ -171,6 +174,7 @@ wildcard_constraints:
     crop=any_of(crops_of(config)),
     metric=any_of(config["metrics"]),
     part=r"\d+",
+    stage=r"\w+",
 
 
 ABSENT, USED = set(), set()
@@ -665,41 +669,69 @@ def get_labels(wildcards):
     ]
 
 
-def get_all_scores(wildcards):
-    scores = expand(
-        "<results>/metrics/{autoencoder}/{metric}.json",
-        autoencoder=AUTOENCODERS,
-        metric=config["metrics"],
-    )
-    scores += expand(
-        "<results>/protocols/{autoencoder}/{crop}.json",
-        autoencoder=SCORED,
-        crop=crops_of(config),
-    )
-    if "ifid" in config:
-        scores += expand("<results>/ifid/{autoencoder}/scores.json", autoencoder=AUTOENCODERS)
-    scores += expand(
-        "<results>/probes/{autoencoder}/{condition}.json",
-        autoencoder=PROBED,
-        condition=PROBES["conditions"],
-    )
-    if "gfid" in config:
-        scores += expand(
-            "<results>/gfid/{autoencoder}/{model}/{part}.json",
-            autoencoder=DIFFUSED,
+# Stage that scores -> autoencoders that it scores, and the files of each. A stage that the config does
+# not ask for is not there.
+SCORES = {
+    "metrics": (
+        AUTOENCODERS,
+        expand("<results>/metrics/{{autoencoder}}/{metric}.json", metric=config["metrics"]),
+    ),
+    "protocols": (
+        SCORED,
+        expand("<results>/protocols/{{autoencoder}}/{crop}.json", crop=crops_of(config)),
+    ),
+    "ifid": (
+        AUTOENCODERS if "ifid" in config else [],
+        ["<results>/ifid/{autoencoder}/scores.json"],
+    ),
+    "probes": (
+        PROBED,
+        expand("<results>/probes/{{autoencoder}}/{condition}.json", condition=PROBES["conditions"]),
+    ),
+    "gfid": (
+        DIFFUSED if "gfid" in config else [],
+        expand(
+            "<results>/gfid/{{autoencoder}}/{model}/{part}.json",
             model=MODELS,
-            part=[*SAMPLERS, *(["times"] if config["gfid"].get("times") else [])],
-        )
-    scores += expand(
-        "<results>/control/{autoencoder}/{condition}/scores.json",
-        autoencoder=CONTROLLED,
-        condition=CONTROL["conditions"],
+            part=[*SAMPLERS, *(["times"] if config.get("gfid", {}).get("times") else [])],
+        ),
+    ),
+    "control": (
+        CONTROLLED,
+        expand(
+            "<results>/control/{{autoencoder}}/{condition}/scores.json",
+            condition=CONTROL["conditions"],
+        ),
+    ),
+    "diffusability": (
+        AUTOENCODERS if "diffusability" in config else [],
+        ["<results>/diffusability/{autoencoder}/scores.json"],
+    ),
+}
+SCORES = {stage: (names, files) for stage, (names, files) in SCORES.items() if names and files}
+
+
+def scores_of(*stages):
+    """Collected scores of the stages that an item reads, as far as the config asks for them."""
+    return [f"<results>/scores/{stage}.csv" for stage in SCORES if stage in stages]
+
+
+def get_scored(wildcards):
+    """The autoencoders that a stage scores, in the order of the config, as tables call them."""
+    names = SCORES[wildcards.stage][0]
+    return [entry for entry in get_labels(wildcards) if entry["name"] in names]
+
+
+def get_stage_scores(wildcards):
+    files = SCORES[wildcards.stage][1]
+    return expand(files, autoencoder=[entry["name"] for entry in get_scored(wildcards)])
+
+
+def get_scored_manifests(wildcards):
+    return expand(
+        "<results>/reconstruct/{autoencoder}/manifest.json",
+        autoencoder=[entry["name"] for entry in get_scored(wildcards)],
     )
-    if "diffusability" in config:
-        scores += expand(
-            "<results>/diffusability/{autoencoder}/scores.json", autoencoder=AUTOENCODERS
-        )
-    return scores
 
 
 def get_quality(wildcards):
