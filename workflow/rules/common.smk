@@ -61,8 +61,11 @@ from seesaw.versions import code_hash, family_version, stage_version
 
 ROOT = Path(workflow.basedir)
 
-for block in [name for name, value in config.items() if value is None]:
-    del config[block]  # --config diffusion=null leaves the block out
+# --config diffusion=null leaves the block and the items that need it out; Snakemake gives the word
+# as text.
+LEFT_OUT = [name for name, value in config.items() if value in (None, "null")]
+for block in LEFT_OUT:
+    del config[block]
 
 try:
     config["autoencoders"] = resolve_autoencoders(
@@ -821,11 +824,14 @@ for item in config["report"]["items"]:
         raise WorkflowError(
             f"config, report.items: {unknown('item', item, TABLES + FIGURES + PER_AUTOENCODER)}"
         )
-    if not NEEDS.get(item, ("", True))[1]:
+    if not NEEDS.get(item, ("", True))[1] and not LEFT_OUT:
         raise WorkflowError(
             f"config, report.items: {item!r} needs {NEEDS[item][0]}, which this config lacks; "
             "add it, or leave the item out"
         )
+config["report"]["items"] = [
+    item for item in config["report"]["items"] if NEEDS.get(item, ("", True))[1]
+]
 
 
 def get_tables(wildcards):

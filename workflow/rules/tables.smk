@@ -65,7 +65,7 @@ rule table4:
 
 
 rule table5:
-    """Seesaw Table 5: every autoencoder by every metric, with baselines."""
+    """Seesaw Table 5: every autoencoder by every metric of its reconstructions, with baselines."""
     input:
         scores=scores_of("metrics"),
     output:
