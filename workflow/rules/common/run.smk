@@ -1,6 +1,4 @@
 # What a run lacks and what it fetches: weights are checked before its first job.
-from pathlib import Path
-
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
