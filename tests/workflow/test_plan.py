@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from seesaw.costs import COSTS
+from seesaw.costs.rules import COSTS
 
 from .conftest import ROOT, planned, snakemake
 from .test_layout import RULES

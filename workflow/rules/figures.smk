@@ -1,3 +1,6 @@
+from seesaw.versions import code_hash
+
+
 rule figure2:
     """Seesaw Figure 2: Spearman heat map of generation and reconstruction metrics by conditions."""
     input:

@@ -1,3 +1,7 @@
+from seesaw.registry import METRICS
+from seesaw.versions import code_hash
+
+
 rule score_metric:
     """One metric of one autoencoder: a table per image, and its scores with their origin."""
     input:

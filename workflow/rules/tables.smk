@@ -1,3 +1,6 @@
+from seesaw.versions import code_hash
+
+
 rule table2:
     """Seesaw Table 2, as far as it is measured: reconstruction and condition consistency."""
     input:
