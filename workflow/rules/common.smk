@@ -10,20 +10,19 @@ from snakemake.logging import logger
 from seesaw.assets import assets_of, can_come, check, options_of, settle_time, weights_folder
 from seesaw.catalogue import read_registry
 from seesaw.config import (
-    check_config,
     controlled_of,
     gfid_references,
     ifid_variants,
     load_yaml,
     loss_networks,
     protocol,
-    resolve_autoencoders,
     same_images,
     sampler_like,
     samplers_of,
     segment_ends,
     segment_recipe,
 )
+from seesaw.config_checks import check_config
 from seesaw.data.imagenet import container_stamp
 from seesaw.external import (
     absent_images,
@@ -45,6 +44,7 @@ from seesaw.protocols.study import (
     variant_players,
     with_derived_splits,
 )
+from seesaw.published_autoencoders import resolve_autoencoders
 from seesaw.registry import (
     BACKBONES,
     CROPS,
