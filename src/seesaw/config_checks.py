@@ -3,7 +3,7 @@
 Torch-free: it runs whenever Snakemake parses the workflow.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seesaw.config import Config, controlled_of, gfid_references, ifid_variants, same_images
@@ -38,7 +38,8 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
         ValueError: where in the config, what was given, what is allowed.
     """
     check_schema(config, schema)
-    _check_names(config)
+    _check_splits(config)
+    _check_networks(config)
     _check_data(config)
     _check_autoencoders(config)
     _check_metrics(config)
@@ -77,7 +78,7 @@ def check_schema(given: Mapping[str, Any], schema: Mapping[str, Any], what: str 
     raise ValueError(f"{what}, {where}: {error.message}")
 
 
-def _check_names(config: Config) -> None:
+def _check_splits(config: Config) -> None:
     for split, source in config["data"]["splits"].items():
         _known(SOURCES, source["source"], f"data.splits.{split}.source")
         if source["source"] == "imagenet":
@@ -92,6 +93,9 @@ def _check_names(config: Config) -> None:
                     "at the resolution, nothing is cropped; leave the key out"
                 )
     _known(CROPS, config["data"]["crop"], "data.crop")
+
+
+def _check_networks(config: Config) -> None:
     players: dict[str, Mapping[str, Any]] = {}
     for role, player in config["networks"].items():
         if players.setdefault(player["network"], player) != player:
@@ -118,6 +122,7 @@ def _check_names(config: Config) -> None:
 
 
 def _check_data(config: Config) -> None:
+    """Splits that are needed are there, and are not called like an autoencoder."""
     splits = config["data"]["splits"]
     for key in ("evaluation", "reference"):
         if config["data"][key] not in splits:
@@ -140,46 +145,27 @@ def _check_data(config: Config) -> None:
 
 
 def _check_autoencoders(config: Config) -> None:
-    entries = {}
+    entries: dict[str, Mapping[str, Any]] = {}
     for entry in config["autoencoders"]:
-        name = entry["name"]
-        where = f"autoencoders.{name}"
-        if name in entries:
-            raise ValueError(f"config, {where}: this name stands twice")
-        entries[name] = entry
-        if ":" not in entry["family"]:
-            _known(FAMILIES, entry["family"], f"{where}.family")
-        if "weights" in entry and "train" in entry:
-            raise ValueError(f"config, {where}: give 'weights' or 'train', not both")
-        roles = entry["weights"] if isinstance(entry.get("weights"), Mapping) else ()
-        for role in roles:
-            if role not in WEIGHT_ROLES:
-                raise ValueError(f"config, {where}: {unknown('role', role, WEIGHT_ROLES)}")
-    for name, entry in entries.items():
-        where = f"autoencoders.{name}"
+        if entry["name"] in entries:
+            raise ValueError(f"config, autoencoders.{entry['name']}: this name stands twice")
+        entries[entry["name"]] = entry
+        _check_autoencoder(entry, f"autoencoders.{entry['name']}")
+    for entry in entries.values():
         _check_duplicate(entry, entries)
-        train = entry.get("train", {})
-        if "objective" in train:
-            _known(OBJECTIVES, train["objective"], f"{where}.train.objective")
-        if train.get("init", name) not in entries:
-            raise ValueError(f"config, {where}: {unknown('autoencoder', train['init'], entries)}")
-        if "init" in train and not {"train", "weights"} & set(entries[train["init"]]):
-            raise ValueError(f"config, {where}: 'init' is {train['init']!r}, which has no weights")
-        if "init" in train and isinstance(entries[train["init"]].get("weights"), Mapping):
-            raise ValueError(
-                f"config, {where}: 'init' is {train['init']!r}, whose weights lie in several "
-                "files; a training can only start from one"
-            )
-        if "teacher" in train and train["teacher"] not in config["networks"]:
-            raise ValueError(
-                f"config, {where}: {unknown('role', train['teacher'], config['networks'])}"
-            )
-    for name in entries:
-        chain = [name]
-        while (init := entries[chain[-1]].get("train", {}).get("init")) is not None:
-            if init in chain:
-                raise ValueError(f"config, autoencoders: 'init' runs in a circle: {chain}")
-            chain.append(init)
+        _check_training(entry, entries, config["networks"])
+    _check_no_circle(entries)
+
+
+def _check_autoencoder(entry: Mapping[str, Any], where: str) -> None:
+    if ":" not in entry["family"]:
+        _known(FAMILIES, entry["family"], f"{where}.family")
+    if "weights" in entry and "train" in entry:
+        raise ValueError(f"config, {where}: give 'weights' or 'train', not both")
+    roles = entry["weights"] if isinstance(entry.get("weights"), Mapping) else ()
+    for role in roles:
+        if role not in WEIGHT_ROLES:
+            raise ValueError(f"config, {where}: {unknown('role', role, WEIGHT_ROLES)}")
 
 
 def _check_duplicate(entry: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
@@ -194,6 +180,44 @@ def _check_duplicate(entry: Mapping[str, Any], entries: Mapping[str, Any]) -> No
             f"config, {where}: duplicate_of names {original!r}; it must name another autoencoder, "
             "one that is not marked as a duplicate itself"
         )
+
+
+def _check_training(
+    entry: Mapping[str, Any], entries: Mapping[str, Any], networks: Mapping[str, Any]
+) -> None:
+    """Objective, start and teacher of an autoencoder that is trained here."""
+    if "train" not in entry:
+        return
+    train, where = entry["train"], f"autoencoders.{entry['name']}"
+    if "objective" in train:
+        _known(OBJECTIVES, train["objective"], f"{where}.train.objective")
+    if "init" in train:
+        _check_start(train["init"], entries, where)
+    if "teacher" in train and train["teacher"] not in networks:
+        raise ValueError(f"config, {where}: {unknown('role', train['teacher'], networks)}")
+
+
+def _check_start(init: str, entries: Mapping[str, Any], where: str) -> None:
+    """``init`` names an autoencoder with weights in one file."""
+    if init not in entries:
+        raise ValueError(f"config, {where}: {unknown('autoencoder', init, entries)}")
+    if not {"train", "weights"} & set(entries[init]):
+        raise ValueError(f"config, {where}: 'init' is {init!r}, which has no weights")
+    if isinstance(entries[init].get("weights"), Mapping):
+        raise ValueError(
+            f"config, {where}: 'init' is {init!r}, whose weights lie in several files; a training "
+            "can only start from one"
+        )
+
+
+def _check_no_circle(entries: Mapping[str, Any]) -> None:
+    """No training starts, by way of others, from itself."""
+    for name in entries:
+        chain = [name]
+        while (init := entries[chain[-1]].get("train", {}).get("init")) is not None:
+            if init in chain:
+                raise ValueError(f"config, autoencoders: 'init' runs in a circle: {chain}")
+            chain.append(init)
 
 
 def _check_metrics(config: Config) -> None:
@@ -330,23 +354,27 @@ def _check_diffusion(config: Config) -> None:
             f"config, diffusion.train.batch_size: {batch} images cannot be shared equally by "
             f"{gpus} GPUs (diffusion.gpus); choose a multiple"
         )
-    samplers = [sampler["name"] for sampler in block["samplers"]]
-    if len(set(samplers)) < len(samplers):
-        raise ValueError(f"config, diffusion.samplers: a name stands twice in {samplers}")
-    if "times" in samplers:
+    _check_samplers(block["samplers"])
+    if "gfid" in config:
+        _check_gfid(config)
+
+
+def _check_samplers(samplers: Sequence[Mapping[str, Any]]) -> None:
+    names = [sampler["name"] for sampler in samplers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"config, diffusion.samplers: a name stands twice in {names}")
+    if "times" in names:
         raise ValueError(
             "config, diffusion.samplers: 'times' is the name of the scores of gFID(t); choose "
             "another"
         )
-    for sampler in block["samplers"]:
+    for sampler in samplers:
         low, high = sampler.get("interval", (0, 1))
         if low > high:
             raise ValueError(
                 f"config, diffusion.samplers: the interval {[low, high]} of {sampler['name']!r} "
                 "ends before it begins; give the smaller time first"
             )
-    if "gfid" in config:
-        _check_gfid(config)
 
 
 def _check_gfid(config: Config) -> None:
@@ -393,13 +421,7 @@ def _check_control(config: Config) -> None:
         if name not in pool:
             raise ValueError(f"config, control.autoencoders: {unknown('autoencoder', name, pool)}")
         if backbone is not None:
-            _known(BACKBONES, backbone["name"], f"control.autoencoders.{name}.backbone")
-            if backbone["name"] not in PUBLISHED_BACKBONES:
-                raise ValueError(
-                    f"config, control.autoencoders.{name}.backbone: {backbone['name']!r} cannot be "
-                    f"controlled from its file; these can: {', '.join(PUBLISHED_BACKBONES)}, and a "
-                    "SiT that the block 'diffusion' trains"
-                )
+            _check_controlled_backbone(backbone["name"], f"control.autoencoders.{name}.backbone")
         else:
             _check_controlled_sit(config, name)
         shape = pool[name].get("latent_shape")
@@ -413,6 +435,16 @@ def _check_control(config: Config) -> None:
         raise ValueError(
             f"config, control.train.accumulate: a batch of {batch} cannot be cut into {parts} "
             "equal parts; choose a divisor"
+        )
+
+
+def _check_controlled_backbone(backbone: str, where: str) -> None:
+    """A backbone with its authors' weights: time grid and statistics must be known."""
+    _known(BACKBONES, backbone, where)
+    if backbone not in PUBLISHED_BACKBONES:
+        raise ValueError(
+            f"config, {where}: {backbone!r} cannot be controlled from its file; these can: "
+            f"{', '.join(PUBLISHED_BACKBONES)}, and a SiT that the block 'diffusion' trains"
         )
 
 
