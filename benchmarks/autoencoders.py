@@ -28,9 +28,10 @@ from torch import Tensor, nn
 
 from seesaw.autoencoders import load_autoencoder
 from seesaw.autoencoders.base import Autoencoder
-from seesaw.config import REGISTRY, load_yaml
+from seesaw.config import load_yaml
 from seesaw.costs.flops import autoencoder_flops
 from seesaw.files import atomic
+from seesaw.published_autoencoders import REGISTRY
 from seesaw.registry import FAMILIES
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from seesaw.catalogue import Registry, list_autoencoders, short_licence
-from seesaw.config import config_of, source_of
 from seesaw.published.data import printed
+from seesaw.published_autoencoders import config_of, source_of
 
 CONTAINERS = {
     "lightning": "Lightning checkpoint, weights under `state_dict`",

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from seesaw.config import check_schema, load_yaml, resolve_autoencoder, source_of
+from seesaw.config import load_yaml
+from seesaw.config_checks import check_schema
 from seesaw.external import weights_paths
+from seesaw.published_autoencoders import resolve_autoencoder, source_of
 from seesaw.registry import FAMILIES, unknown
 
 ROOT = Path(__file__).parents[2]

@@ -28,8 +28,8 @@ from seesaw.catalogue import (
     short_licence,
     show_autoencoder,
 )
-from seesaw.config import WEIGHT_ROLES, WEIGHTS, resolve_autoencoder
 from seesaw.external import absent_weights
+from seesaw.published_autoencoders import WEIGHT_ROLES, WEIGHTS, resolve_autoencoder
 from seesaw.registry import unknown
 
 WRONG = 2

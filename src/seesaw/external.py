@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from seesaw.assets import Asset, hub_token
-from seesaw.config import source_of
+from seesaw.published_autoencoders import source_of
 
 TOKENS = "https://huggingface.co/settings/tokens"
 HEADINGS = {

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from seesaw.assets import assets_of, can_come, weights_folder
 from seesaw.catalogue import read_registry
-from seesaw.config import controlled_of, gfid_references, load_yaml, resolve_autoencoders
+from seesaw.config import controlled_of, gfid_references, load_yaml
 from seesaw.costs.assumptions import ASSUMPTIONS, DEVICE
 from seesaw.costs.rules import COSTS, cost
 from seesaw.costs.study import Job, Study
 from seesaw.external import absent_images, absent_weights
 from seesaw.protocols.study import with_derived_splits
+from seesaw.published_autoencoders import resolve_autoencoders
 
 if TYPE_CHECKING:
     import pandas as pd

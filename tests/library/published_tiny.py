@@ -5,7 +5,7 @@ import functools
 import torch
 
 from seesaw.autoencoders import load_autoencoder
-from seesaw.config import published_autoencoder
+from seesaw.published_autoencoders import published_autoencoder
 
 RESOLUTION = 32
 TRANSFORMER = {"width": 24, "depth": 1, "heads": 2}

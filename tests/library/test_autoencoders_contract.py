@@ -15,7 +15,8 @@ from published_tiny import pixels, tiny_config, tiny_published
 
 from seesaw.autoencoders import load_autoencoder
 from seesaw.autoencoders.base import OPTIONS, build_autoencoder
-from seesaw.config import load_yaml, published_autoencoder
+from seesaw.config import load_yaml
+from seesaw.published_autoencoders import published_autoencoder
 from seesaw.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2]

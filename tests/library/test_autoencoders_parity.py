@@ -24,7 +24,7 @@ from official import (
 
 from seesaw.autoencoders import load_autoencoder
 from seesaw.autoencoders.weights import read_content
-from seesaw.config import published_autoencoder
+from seesaw.published_autoencoders import published_autoencoder
 from seesaw.registry import FAMILIES
 
 VQ = ("softvq_l64", "maetok_b128")

@@ -8,8 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seesaw.autoencoders.base import OPTIONS, build_autoencoder
 from seesaw.catalogue import read_registry
-from seesaw.config import check_config, load_yaml, resolve_autoencoder
+from seesaw.config import load_yaml
+from seesaw.config_checks import check_config
 from seesaw.costs.flops import autoencoder_flops, sit_shape
+from seesaw.published_autoencoders import resolve_autoencoder
 from seesaw.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2]

@@ -24,17 +24,17 @@ from seesaw.catalogue import (
     short_licence,
     show_autoencoder,
 )
-from seesaw.config import (
+from seesaw.config import load_yaml
+from seesaw.config_checks import check_config
+from seesaw.control.frozen import FrozenModel
+from seesaw.files import sha256_of
+from seesaw.published_autoencoders import (
     WEIGHT_ROLES,
-    check_config,
-    load_yaml,
     published_autoencoder,
     published_names,
     resolve_autoencoder,
     resolve_autoencoders,
 )
-from seesaw.control.frozen import FrozenModel
-from seesaw.files import sha256_of
 
 REGISTRY = read_registry()
 RULES = load_yaml(ROOT / SCHEMA)

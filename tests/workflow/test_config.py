@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seesaw.config import check_config, load_yaml, resolve_autoencoders
+from seesaw.config import load_yaml
+from seesaw.config_checks import check_config
+from seesaw.published_autoencoders import resolve_autoencoders
 
 from .conftest import ROOT, snakemake
 

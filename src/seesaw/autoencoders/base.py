@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seesaw.autoencoders.weights import MAIN, STATISTICS, Layout, Weights, load_weights
-from seesaw.config import published_autoencoder, published_names
+from seesaw.published_autoencoders import published_autoencoder, published_names
 from seesaw.registry import FAMILIES, resolve, unknown
 
 LATENTS = ("raw", "normalized")

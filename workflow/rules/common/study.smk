@@ -7,15 +7,14 @@ from snakemake.exceptions import WorkflowError
 from seesaw.assets import assets_of, weights_folder
 from seesaw.catalogue import read_registry
 from seesaw.config import (
-    check_config,
     controlled_of,
     gfid_references,
     load_yaml,
-    resolve_autoencoders,
     sampler_like,
     samplers_of,
     segment_ends,
 )
+from seesaw.config_checks import check_config
 from seesaw.protocols.study import (
     cropped_split,
     crops_of,
@@ -25,6 +24,7 @@ from seesaw.protocols.study import (
     variant_players,
     with_derived_splits,
 )
+from seesaw.published_autoencoders import resolve_autoencoders
 
 ROOT = Path(workflow.basedir)
 
