@@ -23,6 +23,7 @@ from seesaw.catalogue import read_registry
 from seesaw.config import controlled_of, gfid_references, load_yaml, resolve_autoencoders
 from seesaw.costs import ASSUMPTIONS, COSTS, DEVICE, Job, Study, cost
 from seesaw.external import absent_images, absent_weights
+from seesaw.paths import with_expanded_paths
 from seesaw.protocols.study import with_derived_splits
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def planned_jobs(
 
 def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
     """The config with its pool resolved, as the workflow sees it, and the jobs."""
-    config = load_yaml(configfile)
+    config = with_expanded_paths(load_yaml(configfile))
     config["autoencoders"] = resolve_autoencoders(
         config["autoencoders"], read_registry(), weights_folder(config)
     )

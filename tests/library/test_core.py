@@ -142,6 +142,37 @@ def test_collected_scores_and_spatial(tmp_path):
     assert set(table["group"]) == {"ae"}
 
 
+def test_a_score_says_the_posterior_that_its_reconstructions_have(tmp_path):
+    names = {"plain": "deterministic", "kl": "sample", "old": None}
+    for name, posterior in names.items():
+        asked = {"crop": "adm", "posterior": "sample"}
+        rows = [
+            score(protocol=asked),
+            score(variant="ours", protocol={**asked, "posterior": "mean"}),  # of the protocols
+            score(variant="other", protocol={}),
+        ]
+        write_scores(tmp_path / f"{name}.json", autoencoder=name, scores=rows, provenance={})
+        meta = {} if posterior is None else {"posterior": posterior}
+        write_json(tmp_path / name / "manifest.json", {"meta": meta})
+    collect_scores(
+        scores=[tmp_path / f"{name}.json" for name in names],
+        manifests=[tmp_path / name / "manifest.json" for name in names],
+        autoencoders=[
+            {"name": name, "group": "", "training": "", "duplicate_of": ""} for name in names
+        ],
+        data="here",
+        output=tmp_path / "scores.csv",
+    )
+    table = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
+    found = table.set_index(["autoencoder", "variant"])["protocol"]
+    assert found["plain", ""] == "data=here; crop=adm; posterior=deterministic"
+    assert found["plain", "ours"] == found["plain", ""]
+    assert found["kl", ""] == "data=here; crop=adm; posterior=sample"
+    assert found["kl", "ours"] == "data=here; crop=adm; posterior=mean"
+    assert found["old", ""] == found["kl", ""]
+    assert set(found[:, "other"]) == {"data=here"}
+
+
 def test_spatial_needs_all_three(tmp_path):
     write_scores(
         tmp_path / "c.json", autoencoder="ae", scores=[score(metric="canny")], provenance={}

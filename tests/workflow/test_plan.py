@@ -100,6 +100,26 @@ def test_without_hooks_it_stops_too(clone):
     assert len(planned(snakemake("-n", target, "--no-hooks", cwd=clone))) == 2
 
 
+def test_images_in_the_home_folder_are_inputs(config_with, tmp_path):
+    home, results = tmp_path / "home", tmp_path / "results"
+    (home / "photos").mkdir(parents=True)
+    (home / "net/train/n01440764").mkdir(parents=True)
+
+    def change(config):
+        config["pathvars"]["results"] = str(results)
+        config["data"]["splits"] = {
+            "val": {"source": "folder", "path": "~/photos"},
+            "train": {"source": "imagenet", "path": "~/net", "split": "train"},
+        }
+
+    targets = [results / f"data/{split}/manifest.json" for split in ("val", "train")]
+    printed = snakemake(
+        "-n", *targets, "--configfile", config_with(change), env={"HOME": str(home)}
+    )
+    assert f"input: {home}/photos" in printed
+    assert f"input: {home}/net" in printed
+
+
 @pytest.fixture
 def measured(config_with, tmp_path):
     """A config with one autoencoder from a file, as if measured already: its results lie there."""

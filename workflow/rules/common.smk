@@ -1,6 +1,5 @@
 # Input functions, parameters and checks. Rules declare; what they need to look up is here.
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from seesaw.config import (
     segment_ends,
     segment_recipe,
 )
+from seesaw.data.folder import folder_stamp
 from seesaw.data.imagenet import container_stamp
 from seesaw.external import (
     absent_images,
@@ -31,6 +31,7 @@ from seesaw.external import (
     stop_words,
     weights_paths,
 )
+from seesaw.paths import with_expanded_paths
 from seesaw.protocols.study import (
     crop_of,
     cropped_split,
@@ -62,6 +63,7 @@ from seesaw.versions import code_hash, family_version, stage_version
 ROOT = Path(workflow.basedir)
 
 try:
+    config.update(with_expanded_paths(config))
     config["autoencoders"] = resolve_autoencoders(
         config.get("autoencoders", []), read_registry(ROOT), weights_folder(config)
     )
@@ -263,16 +265,11 @@ def get_source(wildcards):
 
 
 def get_folder_stamp(wildcards):
-    """Times of an image folder and of the folders in it: files that come or go change it."""
+    """Times of what holds a split's images: files that come or go change it."""
     source = config["data"]["splits"][wildcards.split]
     if source["source"] == "imagenet":
         return container_stamp(source)
-    path = source.get("path")
-    if path is None or not Path(path).is_dir():
-        return None
-    folders = [path, *sorted(entry.path for entry in os.scandir(path) if entry.is_dir())]
-    times = "".join(f"{os.stat(folder).st_mtime_ns}\n" for folder in folders)
-    return hashlib.sha256(times.encode()).hexdigest()[:16]
+    return folder_stamp(source["path"]) if "path" in source else None
 
 
 def get_folder(wildcards):

@@ -1,12 +1,13 @@
 """All scores of a run in one long table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from seesaw.files import read_json, write_csv
+from seesaw.protocols import DETERMINISTIC
 from seesaw.results import read_scores
 
 SPATIAL = ("canny", "depth", "segmentation")
@@ -53,7 +54,8 @@ def collect_scores(
     Raises:
         ValueError: there are no scores at all.
     """
-    rows = [row for path in scores for row in _rows(path, data)]
+    deterministic = deterministic_of(autoencoders, manifests)
+    rows = [row for path in scores for row in _rows(path, data, deterministic)]
     if not rows:
         raise ValueError("no scores to collect: the config lists neither metrics nor ifid")
     table = pd.DataFrame(rows)
@@ -99,8 +101,31 @@ def spatial(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=table.columns)
 
 
-def _rows(path: str | Path, data: str) -> list[dict[str, Any]]:
+def deterministic_of(
+    autoencoders: Sequence[Mapping[str, str]], manifests: Sequence[str | Path]
+) -> set[str]:
+    """Names of the autoencoders whose encoder has no spread, as their reconstructions say."""
+    return {
+        entry["name"]
+        for entry, manifest in zip(autoencoders, manifests, strict=True)
+        if read_json(manifest)["meta"].get("posterior") == DETERMINISTIC
+    }
+
+
+def settled(protocol: Mapping[str, Any], deterministic: bool) -> dict[str, Any]:
+    """The protocol of a score; what it says of the posterior holds where there is one.
+
+    Args:
+        protocol: as recorded; ``posterior`` is what the config asked for.
+        deterministic: the encoder has no spread.
+    """
+    own = {"posterior": DETERMINISTIC} if deterministic and "posterior" in protocol else {}
+    return {**protocol, **own}
+
+
+def _rows(path: str | Path, data: str, deterministic: Collection[str]) -> list[dict[str, Any]]:
     autoencoder, scores, provenance = read_scores(path)
+    fixed = autoencoder in deterministic
     return [
         {
             "autoencoder": autoencoder,
@@ -111,7 +136,9 @@ def _rows(path: str | Path, data: str) -> list[dict[str, Any]]:
             "unit": score.unit,
             "higher_is_better": score.higher_is_better,
             "network": score.network or "",
-            "protocol": "; ".join(f"{k}={v}" for k, v in {"data": data, **score.protocol}.items()),
+            "protocol": "; ".join(
+                f"{k}={v}" for k, v in {"data": data, **settled(score.protocol, fixed)}.items()
+            ),
             "note": score.note,
             "metric_version": score.metric_version,
             "seed": provenance.get("seed"),
