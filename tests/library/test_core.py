@@ -122,7 +122,13 @@ def test_collected_scores_and_spatial(tmp_path):
     for metric, value in values.items():
         for variant, factor in (("", 1), ("shuffled", 2)):
             paths.append(tmp_path / f"{metric}{variant}.json")
-            row = score(metric=metric, variant=variant, value=value * factor, network=metric)
+            row = score(
+                metric=metric,
+                variant=variant,
+                value=value * factor,
+                network=metric,
+                protocol={"crop": "adm", "network.resize": len(metric)},
+            )
             write_scores(paths[-1], autoencoder="ae", scores=[row], provenance=provenance(seed=1))
     write_json(tmp_path / "manifest.json", {"meta": {"weights_sha256": "abc"}})
     labels = {"name": "ae", "group": "", "training": "t", "duplicate_of": ""}
@@ -138,6 +144,8 @@ def test_collected_scores_and_spatial(tmp_path):
     assert spatial.loc["", "value"] == pytest.approx(0.3)
     assert spatial.loc["shuffled", "value"] == pytest.approx(0.6)
     assert spatial.loc["", "network"] == "canny + depth + segmentation"
+    assert set(spatial["protocol"]) == {"data=here; crop=adm"}
+    assert "network.resize=5" in table[table["metric"] == "canny"]["protocol"].iloc[0]
     assert set(table["weights_sha256"]) == {"abc"}
     assert set(table["group"]) == {"ae"}
 

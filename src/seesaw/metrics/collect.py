@@ -94,11 +94,18 @@ def spatial(table: pd.DataFrame) -> pd.DataFrame:
                 "variant": variant,
                 "value": by_metric["value"].mean(),
                 "network": " + ".join(by_metric["network"]),
+                "protocol": without_options(group["protocol"].iloc[0]),
                 "metric_version": "+".join(map(str, by_metric["metric_version"])),
                 "note": "mean of Canny, depth and segmentation drift",
             }
         )
     return pd.DataFrame(rows, columns=table.columns)
+
+
+def without_options(protocol: str) -> str:
+    """A protocol's text without what it says of the network, where several networks play."""
+    parts = protocol.split("; ")
+    return "; ".join(part for part in parts if not part.startswith("network."))
 
 
 def deterministic_of(
@@ -123,7 +130,7 @@ def settled(protocol: Mapping[str, Any], deterministic: bool) -> dict[str, Any]:
     return {**protocol, **own}
 
 
-def _rows(path: str | Path, data: str, deterministic: Collection[str]) -> list[dict[str, Any]]:
+def _rows(path: str | Path, data: str, deterministic: Collection[str] = ()) -> list[dict[str, Any]]:
     autoencoder, scores, provenance = read_scores(path)
     fixed = autoencoder in deterministic
     return [
