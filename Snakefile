@@ -19,7 +19,13 @@ if "data" not in config:
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/common.smk"
+include: "workflow/rules/common/study.smk"
+include: "workflow/rules/common/run.smk"
+include: "workflow/rules/common/versions.smk"
+include: "workflow/rules/common/weights.smk"
+include: "workflow/rules/common/inputs.smk"
+include: "workflow/rules/common/scores.smk"
+include: "workflow/rules/common/targets.smk"
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/networks.smk"

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from seesaw.autoencoders import load_autoencoder
 from seesaw.autoencoders.base import Autoencoder
 from seesaw.config import REGISTRY, load_yaml
-from seesaw.costs import autoencoder_flops
+from seesaw.costs.flops import autoencoder_flops
 from seesaw.files import atomic
 from seesaw.registry import FAMILIES
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from seesaw.costs import sit_flops
+from seesaw.costs.flops import sit_flops
 from seesaw.diffusion.sample import sample_latents
 from seesaw.diffusion.samplers import Sampler
 from seesaw.diffusion.sizes import SIZES, time_shift_of

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from seesaw.assets import assets_of, can_come, weights_folder
 from seesaw.catalogue import read_registry
 from seesaw.config import controlled_of, gfid_references, load_yaml, resolve_autoencoders
-from seesaw.costs import ASSUMPTIONS, COSTS, DEVICE, Job, Study, cost
+from seesaw.costs.assumptions import ASSUMPTIONS, DEVICE
+from seesaw.costs.rules import COSTS, cost
+from seesaw.costs.study import Job, Study
 from seesaw.external import absent_images, absent_weights
 from seesaw.paths import with_expanded_paths
 from seesaw.protocols.study import with_derived_splits
@@ -201,7 +203,7 @@ def plan_text(study: Study, table: "pd.DataFrame") -> str:
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
         lines.append("  ".join(cells).rstrip())
     lines += ["", *_notes(study, table)]
-    lines += ["", "assumptions (src/seesaw/costs.py):"]
+    lines += ["", "assumptions (src/seesaw/costs/assumptions.py):"]
     lines += [f"  {key}: {a.value:.6g} {a.unit}; {a.source}" for key, a in ASSUMPTIONS.items()]
     absent = absent_lines(study)
     return "\n".join([*lines, *([""] if absent else []), *absent]) + "\n"

@@ -1,11 +1,11 @@
-"""The scores as a table: reading ``scores.csv``, choosing from it, and naming what is in it.
+"""The scores as a table: reading them, choosing from them, and naming what is in them.
 
 ``scores`` has one row per autoencoder, metric and variant (``""``: the metric itself). Its labels
 name the unit and the network that a number rests on, so that no number is printed without them.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,16 +60,21 @@ class Column:
         return self.label + (f" [{self.unit}]" if self.unit else "")
 
 
-def read_scores_csv(path: str | Path) -> pd.DataFrame:
-    """Read ``scores.csv``; empty text cells are ``""`` and an empty value is NaN.
+def read_scores_csv(paths: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+    """Read ``scores.csv``, or the tables of several stages as one.
+
+    Empty text cells are ``""`` and an empty value is NaN.
 
     Raises:
         ValueError: see :func:`check_scores`.
     """
     numbers = {"value": [""], "n": [""]}
     text = {column: str for column in NEEDED if column not in ("value", "n", "higher_is_better")}
-    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers)
-    return check_scores(table)
+    paths = [paths] if isinstance(paths, str | Path) else paths
+    tables = [
+        pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers) for path in paths
+    ]
+    return check_scores(pd.concat(tables, ignore_index=True))
 
 
 def check_scores(scores: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,7 @@ STAGE_MODULES = {
     "samples": "seesaw.diffusion.sample",
     "gfid": "seesaw.gfid",
     "gfid-times": "seesaw.gfid_times",
-    "probes": "seesaw.probes",
+    "probes": "seesaw.probes.job",
     "diffusability": "seesaw.diffusability.score",
     "control": "seesaw.control.job",
     "control-samples": "seesaw.control.sample",

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seesaw.autoencoders.base import OPTIONS, build_autoencoder
 from seesaw.catalogue import read_registry
 from seesaw.config import check_config, load_yaml, resolve_autoencoder
-from seesaw.costs import autoencoder_flops, sit_shape
+from seesaw.costs.flops import autoencoder_flops, sit_shape
 from seesaw.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from seesaw import progress as progress_module
 from seesaw.config import segment_recipe
 from seesaw.files import write_json
-from seesaw.metrics.collect import collect_scores
+from seesaw.metrics.collect import collect_scores, merge_scores
 from seesaw.progress import progress
 from seesaw.registry import METRICS, resolve
 from seesaw.results import Score, provenance, read_scores, write_scores
@@ -194,6 +194,17 @@ def test_spatial_needs_all_three(tmp_path):
         output=tmp_path / "scores.csv",
     )
     assert list(pd.read_csv(tmp_path / "scores.csv")["metric"]) == ["canny"]
+
+
+def test_stages_are_merged_in_the_order_of_the_config(tmp_path):
+    (tmp_path / "a.csv").write_text("autoencoder,metric,value\ny,psnr,1.10\nx,psnr,\n")
+    (tmp_path / "b.csv").write_text("autoencoder,metric,value\nx,ifid,NA\n")
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    merge_scores(scores=paths, autoencoders=["x", "y"], output=tmp_path / "c.csv")
+    expected = "autoencoder,metric,value\nx,psnr,\nx,ifid,NA\ny,psnr,1.10\n"
+    assert (tmp_path / "c.csv").read_text() == expected
+    with pytest.raises(ValueError, match="no scores to collect"):
+        merge_scores(scores=[], autoencoders=["x"], output=tmp_path / "c.csv")
 
 
 def test_heartbeats_say_how_far(caplog, monkeypatch):

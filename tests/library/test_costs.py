@@ -9,25 +9,24 @@ from small_study import CONFIG, KL
 from torch.utils.flop_counter import FlopCounterMode
 
 from seesaw.control.frozen import GRIDS
-from seesaw.costs import (
-    COSTS,
-    PUBLISHED_POINTS,
-    Cost,
-    Job,
-    Study,
+from seesaw.costs.assumptions import rate
+from seesaw.costs.flops import (
     autoencoder_flops,
-    control_training_hours,
-    cost,
-    encoding_hours,
     kl_flops,
-    rate,
-    sampling_hours,
-    segment_steps,
     sit_flops,
     sit_parameters,
     sit_shape,
-    training_hours,
     transformer_flops,
+)
+from seesaw.costs.generating import PUBLISHED_POINTS
+from seesaw.costs.rules import COSTS, cost
+from seesaw.costs.study import Cost, Job, Study
+from seesaw.costs.work import (
+    control_training_hours,
+    encoding_hours,
+    sampling_hours,
+    segment_steps,
+    training_hours,
 )
 from seesaw.diffusion.sizes import SIZES
 from seesaw.plan import cost_table, plan_text

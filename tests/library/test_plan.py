@@ -5,7 +5,7 @@ import pytest
 from small_study import CONFIG
 
 from seesaw import plan
-from seesaw.costs import Job, Study
+from seesaw.costs.study import Job, Study
 from seesaw.external import (
     absent_images,
     absent_weights,

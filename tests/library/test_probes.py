@@ -12,24 +12,12 @@ from safetensors.numpy import load_file
 from sklearn.metrics import average_precision_score, f1_score
 from torch import nn
 
-from seesaw import probes
 from seesaw.metrics import shuffled_partners
-from seesaw.probes import (
-    Condition,
-    EdgeCounts,
-    Probe,
-    Training,
-    TrainingSet,
-    choose_images,
-    edge_loss,
-    evaluate_probe,
-    map_loss,
-    predict,
-    probe_latents,
-    stage_widths,
-    train_probe,
-    why_undefined,
-)
+from seesaw.probes.data import TrainingSet, choose_images
+from seesaw.probes.evaluate import EdgeCounts, evaluate_probe, predict
+from seesaw.probes.job import Condition, probe_latents
+from seesaw.probes.network import Probe, edge_loss, map_loss, stage_widths, why_undefined
+from seesaw.probes.train import Training, train_probe
 from seesaw.results import read_scores
 from seesaw.seeds import seed_for
 
@@ -273,7 +261,7 @@ def test_it_stops_when_the_held_out_loss_does_not_fall_and_keeps_the_best(tmp_pa
         seen.append({k: v.numpy().copy() for k, v in probe.state_dict().items()})
         return next(script)
 
-    monkeypatch.setattr(probes, "_held_out_loss", scripted)
+    monkeypatch.setattr("seesaw.probes.train._held_out_loss", scripted)
     options = Training(widths=(8, 8), epochs=50, patience=3, batch_size=16, lr=1e-2)
     trained = train_probe(data, "edges", options, seed=0)
     assert trained.losses == [3.0, 2.0, 2.5, 2.0, 2.1]

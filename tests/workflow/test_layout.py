@@ -70,8 +70,8 @@ def test_scripts_adapt(name):
 def test_an_item_has_one_name(name):
     body = RULES[name].partition("output:")[2].partition("log:")[0]
     made = set(re.findall(r'"<results>/(?:tables|figures)/(\w+)[./]', body))
-    assert made == ({"scores"} if name == "collect_scores" else {name})
-    if name != "collect_scores":
+    assert made == {name}
+    if name != "scores":
         assert (ROOT / f"workflow/report/{name}.rst").read_text().strip()
 
 

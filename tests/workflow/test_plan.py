@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from seesaw.costs import COSTS
+from seesaw.costs.rules import COSTS
 
 from .conftest import ROOT, planned, snakemake
 from .test_layout import RULES

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import sys
 
 import yaml
@@ -14,18 +15,28 @@ CONFIG = yaml.safe_load(SMOKE.read_text())
 NAMES = [entry["name"] for entry in CONFIG["autoencoders"]]
 ITEMS = CONFIG["report"]["items"]
 PROBED = CONFIG["probes"]["conditions"]
-FROM_SCORES = [item for item in ITEMS if item in (
-    "table1", "table2", "table3", "table4", "table5", "generation", "ifid_table1", "ifid_table2",
-    "ifid_table3", "ifid_table4", "ifid_table5", "correlations", "diffusability_losses",
-    "gfid_t", "ifid_figure1", "figure1", "figure2", "figure3", "figure5", "figure6", "figure7",
-    "figure8", "figure9", "protocols", "protocol_sweep",
-)]  # fmt: skip
+TEXT = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+READS = {
+    body.partition(":")[0]: set(re.findall(r'"(\w+)"', stages[1]))
+    for body in re.split(r"(?m)^rule ", TEXT)
+    if (stages := re.search(r"scores=scores_of\(([^)*]+)\)", body))
+}
+"""Item -> stages whose scores it reads."""
+SCORING = ["metrics", "protocols", "ifid", "probes", "gfid", "control", "diffusability"]
 MODELS, SAMPLERS = CONFIG["diffusion"]["models"], CONFIG["diffusion"]["samplers"]
 BY_PROTOCOLS = [
     ("score_protocols", f"{name}, ready-made") for name in CONFIG["protocols"]["autoencoders"]
 ]
 SEGMENTS = [f"{step:07d}" for step in segment_ends(CONFIG["diffusion"])]
-PRESENTED = [("collect_scores", ""), *((item, "") for item in FROM_SCORES), ("report", "")]
+
+
+def presented(*stages):
+    """Jobs behind scores of these stages: their tables, the items that read them, the report."""
+    items = [item for item in ITEMS if READS.get(item, set()) & set(stages)]
+    return [
+        *(("collect_scores", stage) for stage in stages),
+        *((item, "") for item in [*items, "scores", "report"]),
+    ]
 
 
 def generating(name, samplers=SAMPLERS):
@@ -101,7 +112,8 @@ def test_the_plan_of_a_fresh_world_is_complete(smoke, config_with, tmp_path):
         "score_diffusability": n,
         "gallery": n,
         **{item: 1 for item in ITEMS if item != "gallery"},
-        "collect_scores": 1,
+        "collect_scores": len(SCORING),
+        "scores": 1,
         "report": 1,
     }
 
@@ -125,17 +137,19 @@ def test_threads_and_batch_sizes_rerun_nothing(smoke):
 
 def test_labels_rerun_only_what_shows_them(smoke, config_with):
     path = config_with(lambda c: c["autoencoders"][0].update(training="another word"))
-    assert plan(path) == sorted(PRESENTED)
+    assert plan(path) == sorted(presented(*SCORING))
 
 
 def test_the_name_of_a_run_reruns_only_what_shows_it(smoke, config_with):
-    assert plan(config_with(lambda c: c.update(name="another name"))) == sorted(PRESENTED)
+    assert plan(config_with(lambda c: c.update(name="another name"))) == sorted(presented(*SCORING))
 
 
 def test_alpha_reruns_ifid_tables_and_figures(smoke, config_with):
     path = config_with(lambda c: c["ifid"]["default"].update(alpha=0.25))
     images = [("ifid_figure5", "")] if "ifid_figure5" in ITEMS else []
-    assert plan(path) == sorted([*(("score_ifid", name) for name in NAMES), *PRESENTED, *images])
+    assert plan(path) == sorted(
+        [*(("score_ifid", name) for name in NAMES), *presented("ifid"), *images]
+    )
 
 
 def test_a_new_autoencoder_runs_its_own_chain_only(smoke, config_with):
@@ -165,35 +179,36 @@ def test_a_new_autoencoder_runs_its_own_chain_only(smoke, config_with):
         *SAMPLE_GRID,
         *DENOISED,
     ]
-    assert plan(config_with(add)) == sorted([*chain, *PRESENTED])
+    stages = ("metrics", "ifid", "probes", "gfid", "diffusability")
+    assert plan(config_with(add)) == sorted([*chain, *presented(*stages)])
 
 
 def test_a_sampler_reruns_its_samples_and_their_scores(smoke, config_with):
     guided = SAMPLERS[1:]
     path = config_with(lambda c: c["diffusion"]["samplers"][1].update(guidance=3.0))
     assert plan(path) == sorted(
-        [*(job for n in NAMES for job in generating(n, guided)), *SAMPLE_GRID, *PRESENTED]
+        [*(job for n in NAMES for job in generating(n, guided)), *SAMPLE_GRID, *presented("gfid")]
     )
 
 
 def test_times_rerun_the_scores_that_start_from_them(smoke, config_with):
     path = config_with(lambda c: c["gfid"].update(times=[0, 0.5]))
     times = [("score_gfid_times", f"{name}, {model}") for name in NAMES for model in MODELS]
-    assert plan(path) == sorted([*times, *DENOISED, *PRESENTED])
+    assert plan(path) == sorted([*times, *DENOISED, *presented("gfid")])
 
 
 def test_the_recipe_reruns_training_and_all_behind_it(smoke, config_with):
     path = config_with(lambda c: c["diffusion"]["train"].update(lr=2.0e-3))
     jobs = [job for name in NAMES for job in (*training(name), *generating(name))]
     jobs += [job for name in CONTROLLED for job in controlling(name)]
-    shown = [*FIGURE4, *SAMPLE_GRID, *DENOISED, *PRESENTED]
+    shown = [*FIGURE4, *SAMPLE_GRID, *DENOISED, *presented("gfid", "control")]
     assert plan(path) == sorted([*jobs, *shown])
 
 
 def test_a_branch_reruns_its_samples_and_their_scores(smoke, config_with):
     path = config_with(lambda c: c["control"]["train"].update(lr=2.0e-3))
     jobs = [job for name in CONTROLLED for job in controlling(name) if "SiT" not in job[1]]
-    assert plan(path) == sorted([*jobs, *FIGURE4, *PRESENTED])
+    assert plan(path) == sorted([*jobs, *FIGURE4, *presented("control")])
 
 
 BUMP = """
@@ -220,7 +235,7 @@ def plan_with_bump(registry, name):
 def test_a_bumped_metric_reruns_its_dependants_only(smoke):
     jobs = plan_with_bump("METRICS", "ssim")
     ssim = [("score_metric", f"{name}, ssim") for name in NAMES]
-    assert jobs == sorted([*ssim, *BY_PROTOCOLS, *PRESENTED])
+    assert jobs == sorted([*ssim, *BY_PROTOCOLS, *presented("metrics", "protocols")])
 
 
 def test_a_bumped_detector_reruns_its_conditions_and_their_metrics(smoke):
@@ -235,7 +250,7 @@ def test_a_bumped_detector_reruns_its_conditions_and_their_metrics(smoke):
             *(job for name in CONTROLLED for job in controlling(name, ["canny"])),
             *FIGURE4,
             *(("gallery", name) for name in NAMES),
-            *PRESENTED,
+            *presented("metrics", "probes", "control"),
         ]
     )
 
@@ -244,18 +259,21 @@ def test_a_bumped_network_of_an_image_metric_reruns_what_runs_it(smoke):
     jobs = plan_with_bump("NETWORKS", "lpips-alex-random")
     lpips = [("score_metric", f"{name}, lpips") for name in NAMES]
     losses = [("score_diffusability", name) for name in NAMES]
-    assert jobs == sorted([*lpips, *losses, *BY_PROTOCOLS, *PRESENTED])
+    assert jobs == sorted(
+        [*lpips, *losses, *BY_PROTOCOLS, *presented("metrics", "protocols", "diffusability")]
+    )
 
 
 def test_a_bumped_loss_reruns_the_diffusability_stage(smoke):
     jobs = plan_with_bump("LOSSES", "se-loss")
-    assert jobs == sorted([*(("score_diffusability", name) for name in NAMES), *PRESENTED])
+    losses = [("score_diffusability", name) for name in NAMES]
+    assert jobs == sorted([*losses, *presented("diffusability")])
 
 
 def test_a_bumped_interpolation_reruns_ifid(smoke):
     jobs = plan_with_bump("INTERPOLATIONS", "slerp")
     ifid = [*(("score_ifid", name) for name in NAMES), ("ifid_figure5", "")]
-    assert jobs == sorted([*ifid, *PRESENTED])
+    assert jobs == sorted([*ifid, *presented("ifid")])
 
 
 def test_one_artifact_can_be_asked_for(smoke, tmp_path, config_with):
@@ -264,3 +282,14 @@ def test_one_artifact_can_be_asked_for(smoke, tmp_path, config_with):
     rules = {rule for rule, _ in plan(fresh, wanted)}
     assert "table5" in rules
     assert not rules & {"figure2", "report", "gallery", "scenes"}
+    assert not rules & {"find_neighbours", "train_diffusion", "train_probe", "train_control"}
+
+
+def test_a_block_can_be_left_out_on_the_command_line(smoke, tmp_path, config_with):
+    fresh = config_with(lambda c: c.update(pathvars={"results": str(tmp_path / "results")}))
+    wanted, blocks = str(tmp_path / "results/figures/figure3.png"), ("diffusion", "gfid", "control")
+    assert "train_diffusion" in {rule for rule, _ in plan(fresh, wanted)}
+    without = plan(fresh, wanted, "--config", *(f"{block}=null" for block in blocks))
+    rules = {rule for rule, _ in without}
+    assert "figure3" in rules
+    assert not rules & {"train_diffusion", "score_gfid", "train_control"}

@@ -62,7 +62,7 @@ def test_memory_grows_with_each_attempt():
     assert len(asked) > 5
     inline = [line for line in asked if line != "mem_mb=get_packing_memory,"]
     assert all("* attempt" in line for line in inline), inline
-    common = (ROOT / "workflow/rules/common.smk").read_text()
+    common = (ROOT / "workflow/rules/common/inputs.smk").read_text()
     function = common[common.index("def get_packing_memory") :]
     assert "attempt * " in function[: function.index("\n\n\n")]
     profile = yaml.safe_load((PROFILE / "config.yaml").read_text())

@@ -1,5 +1,6 @@
 # Official weights. A file that is there when a run starts is an input like any other; the rule knows
 # those only that are not, and the lock file (hashes of all that was ever used) is no input.
+from seesaw.assets import options_of
 
 # So that many jobs do not hammer a server. --resources would take the place of a profile's limit.
 if "download" not in workflow.global_resources:

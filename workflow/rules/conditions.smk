@@ -1,3 +1,6 @@
+from seesaw.registry import NETWORKS
+
+
 rule extract_conditions:
     """What one detector or feature network finds in one source's images."""
     input:

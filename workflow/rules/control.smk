@@ -1,3 +1,6 @@
+from seesaw.versions import code_hash
+
+
 rule train_control:
     """A ControlNet branch on the frozen diffusion model of an autoencoder, for one condition."""
     input:

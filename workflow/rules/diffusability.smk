@@ -1,3 +1,6 @@
+from seesaw.config import loss_networks
+
+
 rule score_diffusability:
     """EQ, SE, VF and GMM loss of one frozen autoencoder: how its latents suit a diffusion model."""
     input:

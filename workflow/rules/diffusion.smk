@@ -1,3 +1,6 @@
+from seesaw.config import segment_recipe
+
+
 rule train_diffusion:
     """One segment of the training of a SiT on an autoencoder's latents; it goes on from the last."""
     input:

@@ -1,7 +1,10 @@
+from seesaw.versions import code_hash
+
+
 rule figure2:
     """Seesaw Figure 2: Spearman heat map of generation and reconstruction metrics by conditions."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         pdf="<results>/figures/figure2.pdf",
         png=report(
@@ -25,7 +28,7 @@ rule figure2:
 rule figure3:
     """Seesaw Figure 3: reconstruction metrics against condition drift."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "gfid"),
     output:
         pdf="<results>/figures/figure3.pdf",
         png=report(
@@ -90,7 +93,7 @@ rule figure4:
 rule figure5:
     """Seesaw Figure 5: every metric against Canny drift."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         pdf="<results>/figures/figure5.pdf",
         png=report(
@@ -114,7 +117,7 @@ rule figure5:
 rule figure6:
     """Seesaw Figure 6: every metric against depth drift."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         pdf="<results>/figures/figure6.pdf",
         png=report(
@@ -138,7 +141,7 @@ rule figure6:
 rule figure7:
     """Seesaw Figure 7: every metric against segmentation drift."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         pdf="<results>/figures/figure7.pdf",
         png=report(
@@ -162,7 +165,7 @@ rule figure7:
 rule figure8:
     """Seesaw Figure 8: every metric against identity and Face@R."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         pdf="<results>/figures/figure8.pdf",
         png=report(
@@ -186,7 +189,7 @@ rule figure8:
 rule figure9:
     """Seesaw Figure 9: every metric against CLIP and DINO similarity."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         pdf="<results>/figures/figure9.pdf",
         png=report(
@@ -365,7 +368,7 @@ rule gallery:
 rule figure1:
     """After Seesaw Figure 1: ranks by gFID, by PSNR and by condition drift."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "gfid"),
     output:
         pdf="<results>/figures/figure1.pdf",
         png=report(
@@ -389,7 +392,7 @@ rule figure1:
 rule ifid_figure1:
     """After iFID Figure 1: gFID against rFID and iFID."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         pdf="<results>/figures/ifid_figure1.pdf",
         png=report(
@@ -413,7 +416,7 @@ rule ifid_figure1:
 rule gfid_t:
     """Curves of gFID(t), and what goes along with them (iFID Table 1)."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         pdf="<results>/figures/gfid_t.pdf",
         png=report(

@@ -1,3 +1,6 @@
+from seesaw.config import ifid_variants
+
+
 rule score_ifid:
     """iFID of one autoencoder, at the default setting and at its variants."""
     input:

@@ -1,3 +1,7 @@
+from seesaw.registry import METRICS
+from seesaw.versions import code_hash
+
+
 rule score_metric:
     """One metric of one autoencoder: a table per image, and its scores with their origin."""
     input:
@@ -28,19 +32,16 @@ rule score_metric:
 
 
 rule collect_scores:
-    """All scores of the run in one long table, with where each comes from."""
+    """All scores of one stage in one long table, with where each comes from."""
     input:
-        scores=get_all_scores,
-        manifests=expand(
-            "<results>/reconstruct/{autoencoder}/manifest.json",
-            autoencoder=AUTOENCODERS,
-        ),
+        scores=get_stage_scores,
+        manifests=get_scored_manifests,
     output:
-        table="<results>/tables/scores.csv",
+        table="<results>/scores/{stage}.csv",
     log:
-        "<results>/logs/collect_scores.log",
+        "<results>/logs/collect_scores/{stage}.log",
     benchmark:
-        "<results>/benchmarks/collect_scores/all.tsv"
+        "<results>/benchmarks/collect_scores/{stage}.tsv"
     conda:
         "../../envs/tables.yaml"
     resources:
@@ -48,7 +49,26 @@ rule collect_scores:
         runtime=30,
     params:
         code=code_hash("seesaw.metrics.collect"),
-        autoencoders=get_labels,
+        autoencoders=get_scored,
         data=config["name"],
     script:
         "../scripts/collect_scores.py"
+
+
+rule scores:
+    """All scores of the run in one long table."""
+    input:
+        scores=scores_of(*SCORES),
+    output:
+        table="<results>/tables/scores.csv",
+    log:
+        "<results>/logs/scores.log",
+    benchmark:
+        "<results>/benchmarks/scores/all.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        code=code_hash("seesaw.metrics.collect"),
+        autoencoders=list(AUTOENCODERS),
+    script:
+        "../scripts/scores.py"

@@ -1,3 +1,6 @@
+from seesaw.registry import NETWORKS
+
+
 rule train_network:
     """Train a detector or feature network of the mini world, and measure it on held-out truth."""
     input:

@@ -1,3 +1,6 @@
+from seesaw.protocols.study import network_of, protocols_for, protocols_of, recorded
+
+
 rule score_protocols:
     """rFID, PSNR, SSIM and LPIPS of one autoencoder by the protocols of one crop, and the sweep."""
     input:

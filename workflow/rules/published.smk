@@ -1,6 +1,7 @@
 # What the papers' own numbers say: resources/published, neither images nor weights nor a GPU.
 from seesaw.published.figures import FIGURES as PUBLISHED_FIGURES
 from seesaw.published.figures import module_of
+from seesaw.versions import code_hash
 
 PUBLISHED_TABLES = [
     "table2",

@@ -1,3 +1,8 @@
+from pathlib import Path
+
+from seesaw.versions import code_hash
+
+
 rule report:
     """One self-contained page that a person opens first."""
     input:

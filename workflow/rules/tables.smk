@@ -1,7 +1,10 @@
+from seesaw.versions import code_hash
+
+
 rule table2:
     """Seesaw Table 2, as far as it is measured: reconstruction and condition consistency."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "gfid", "probes"),
     output:
         table=report(
             "<results>/tables/table2.csv",
@@ -23,7 +26,7 @@ rule table2:
 rule table3:
     """Seesaw Table 3: samples under control, with what to compare them with."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "control"),
     output:
         table=report(
             "<results>/tables/table3.csv",
@@ -45,7 +48,7 @@ rule table3:
 rule table4:
     """Seesaw Table 4: how the branches were trained."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("control"),
     output:
         table=report(
             "<results>/tables/table4.csv",
@@ -65,9 +68,9 @@ rule table4:
 
 
 rule table5:
-    """Seesaw Table 5: every autoencoder by every metric, with baselines."""
+    """Seesaw Table 5: every autoencoder by every metric of its reconstructions, with baselines."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics"),
     output:
         table=report(
             "<results>/tables/table5.csv",
@@ -89,7 +92,7 @@ rule table5:
 rule ifid_table4:
     """iFID Table 4: interpolation, size of the reference set, number of neighbours."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         table=report(
             "<results>/tables/ifid_table4.csv",
@@ -111,7 +114,7 @@ rule ifid_table4:
 rule ifid_table5:
     """iFID Table 5: interpolation strength."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         table=report(
             "<results>/tables/ifid_table5.csv",
@@ -133,7 +136,7 @@ rule ifid_table5:
 rule correlations:
     """Every metric against every condition metric: Pearson, Spearman, n, interval, p."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid", "diffusability"),
     output:
         table=report(
             "<results>/tables/correlations.csv",
@@ -155,7 +158,7 @@ rule correlations:
 rule protocols:
     """Every autoencoder by every protocol, and whether their ranks agree."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("protocols"),
     output:
         table=report(
             "<results>/tables/protocols.csv",
@@ -177,7 +180,7 @@ rule protocols:
 rule protocol_sweep:
     """rFID of the same weights under every protocol of the sweep, and what each axis moves."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "protocols"),
     output:
         table=report(
             "<results>/tables/protocol_sweep.csv",
@@ -199,7 +202,7 @@ rule protocol_sweep:
 rule diffusability_losses:
     """EQ, SE, VF and GMM loss of every autoencoder."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("diffusability"),
     output:
         table=report(
             "<results>/tables/diffusability_losses.csv",
@@ -273,7 +276,7 @@ rule autoencoder_properties:
 rule table1:
     """Seesaw Table 1 as far as a run can have it: what is measured, what each metric selects."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         table=report(
             "<results>/tables/table1.csv",
@@ -295,7 +298,7 @@ rule table1:
 rule generation:
     """Every generation metric of every set of samples."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("gfid"),
     output:
         table=report(
             "<results>/tables/generation.csv",
@@ -317,7 +320,7 @@ rule generation:
 rule ifid_table1:
     """iFID Table 1: correlation of rFID and iFID with gFID(t)."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid"),
     output:
         table=report(
             "<results>/tables/ifid_table1.csv",
@@ -339,7 +342,7 @@ rule ifid_table1:
 rule ifid_table2:
     """iFID Table 2: the autoencoders of the run."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics"),
         reconstructions=expand(
             "<results>/reconstruct/{autoencoder}/manifest.json",
             autoencoder=AUTOENCODERS,
@@ -366,7 +369,7 @@ rule ifid_table2:
 rule ifid_table3:
     """iFID Table 3: correlation of metrics and losses with gFID."""
     input:
-        scores="<results>/tables/scores.csv",
+        scores=scores_of("metrics", "ifid", "gfid", "diffusability"),
     output:
         table=report(
             "<results>/tables/ifid_table3.csv",

@@ -1,3 +1,7 @@
+from seesaw.theory import CLAIMS
+from seesaw.versions import code_hash
+
+
 rule theory_claim:
     """One claim of the Seesaw paper checked numerically: table, figure, its points, caption."""
     output:

@@ -1,5 +1,6 @@
 # Toy examples of the iFID paper. They read no data: seeds are the config's and those that follow.
 from seesaw.toys import TOYS
+from seesaw.versions import code_hash
 
 
 localrules:

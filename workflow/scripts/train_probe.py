@@ -1,4 +1,4 @@
-"""Rule train_probe: see seesaw.probes.probe_latents."""
+"""Rule train_probe: see seesaw.probes.job.probe_latents."""
 
 from seesaw.device import claim_device
 from seesaw.log import configure_logging
@@ -8,7 +8,7 @@ if __name__ == "__main__":
     device = claim_device(snakemake.resources.gpu)
 
     from seesaw.external import with_weights
-    from seesaw.probes import Condition, probe_latents
+    from seesaw.probes.job import Condition, probe_latents
     from seesaw.results import provenance
 
     # params.conditions: role -> network, in the order of all lists of files

@@ -1,4 +1,4 @@
-"""All scores of a run in one long table."""
+"""All scores of a stage, and of a run, in one long table."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -42,23 +42,18 @@ def collect_scores(
     data: str,
     output: str | Path,
 ) -> None:
-    """Write ``scores.csv``: one row per (autoencoder, metric, variant).
+    """Write ``scores/<stage>.csv``: one row per (autoencoder, metric, variant).
 
     Args:
-        scores: JSON files of the scoring jobs.
+        scores: JSON files of the scoring jobs of one stage.
         manifests: reconstruction manifests, in the order of ``autoencoders``.
         autoencoders: name, group, training and duplicate_of of each autoencoder.
         data: words for what was measured; the first entry of every protocol.
         output: CSV to write.
 
-    Raises:
-        ValueError: there are no scores at all.
     """
     deterministic = deterministic_of(autoencoders, manifests)
-    rows = [row for path in scores for row in _rows(path, data, deterministic)]
-    if not rows:
-        raise ValueError("no scores to collect: the config lists neither metrics nor ifid")
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([row for path in scores for row in _rows(path, data, deterministic)])
     table = pd.concat([table, spatial(table)], ignore_index=True)
     labels = {}
     for entry, manifest in zip(autoencoders, manifests, strict=True):
@@ -74,6 +69,27 @@ def collect_scores(
     order = {name: position for position, name in enumerate(labels)}
     table = table.sort_values("autoencoder", key=lambda c: c.map(order), kind="stable")
     write_csv(output, table[list(COLUMNS)])
+
+
+def merge_scores(
+    *, scores: Sequence[str | Path], autoencoders: Sequence[str], output: str | Path
+) -> None:
+    """Write ``tables/scores.csv``: what the stages scored, text by text as they wrote it.
+
+    Args:
+        scores: files of :func:`collect_scores`.
+        autoencoders: their names, in the order of the config.
+        output: CSV to write.
+
+    Raises:
+        ValueError: there are no scores at all.
+    """
+    if not scores:
+        raise ValueError("no scores to collect: the config lists neither metrics nor ifid")
+    table = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False) for path in scores])
+    order = {name: position for position, name in enumerate(autoencoders)}
+    table = table.sort_values("autoencoder", key=lambda c: c.map(order), kind="stable")
+    write_csv(output, table)
 
 
 def spatial(table: pd.DataFrame) -> pd.DataFrame:
