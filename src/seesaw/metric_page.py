@@ -24,7 +24,8 @@ network. [config.md](config.md) has the keys, [registry.md](registry.md) the cod
 | crop | every number: other images are encoded |
 | posterior (its mean, or a sample of it) | every number of reconstructions and latents |
 | quantisation of reconstructions | PSNR, SSIM in the last digits, rFID and edges more |
-| network, with its resize and crop | what it stands behind; its name is in the header |
+| network, with its resize and crop | what it stands behind; its name is in the header, \
+what it does otherwise in `protocol`, as `network.resize` |
 | reference set | Fréchet and kernel distances, precision, recall, iFID |
 | number of images | Fréchet distances (biased), Inception Score, precision, recall |
 | variant of the formula | see *beside it* below; the plain name is always the first |
@@ -36,7 +37,8 @@ PROTOCOL_WORDS = """\
 
 rFID, PSNR, SSIM and LPIPS can be taken by the choices of several authors, from the same autoencoder
 (block `protocols` of a config; tables `protocols` and `protocol_sweep`). The column `variant` of
-`tables/scores.csv` then has the protocol's name.
+`tables/scores.csv` then has the protocol's name. LPIPS with `alex` or `vgg` is of the network of
+the config that is one, in the role `lpips` or `lpips-vgg`; where none is, it is not measured.
 """
 
 RECONSTRUCTIONS = ("crop", "posterior", "quantisation")

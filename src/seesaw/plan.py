@@ -25,6 +25,7 @@ from seesaw.costs.assumptions import ASSUMPTIONS, DEVICE
 from seesaw.costs.rules import COSTS, cost
 from seesaw.costs.study import Job, Study
 from seesaw.external import absent_images, absent_weights
+from seesaw.paths import with_expanded_paths
 from seesaw.protocols.study import with_derived_splits
 from seesaw.published_autoencoders import resolve_autoencoders
 
@@ -92,7 +93,7 @@ def planned_jobs(
 
 def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
     """The config with its pool resolved, as the workflow sees it, and the jobs."""
-    config = load_yaml(configfile)
+    config = with_expanded_paths(load_yaml(configfile))
     config["autoencoders"] = resolve_autoencoders(
         config["autoencoders"], read_registry(), weights_folder(config)
     )

@@ -91,14 +91,15 @@ def write_scores(
     """Write the scores of one job as JSON.
 
     The options that the registry gives a score's network (how Inception resizes, ...) become part
-    of its protocol.
+    of its protocol, as ``network.resize``: ``crop`` is how images became squares, ``network.crop``
+    what the network sees of them.
     """
     write_json(
         path,
         {
             "autoencoder": autoencoder,
             "scores": [
-                {**asdict(score), "protocol": {**_options(score.network), **score.protocol}}
+                {**asdict(score), "protocol": {**score.protocol, **_options(score.network)}}
                 for score in scores
             ],
             "provenance": dict(provenance),
@@ -107,7 +108,9 @@ def write_scores(
 
 
 def _options(network: str | None) -> dict[str, Any]:
-    return dict(NETWORKS[network].options) if network is not None and network in NETWORKS else {}
+    if network is None or network not in NETWORKS:
+        return {}
+    return {f"network.{key}": value for key, value in NETWORKS[network].options.items()}
 
 
 def read_scores(path: str | Path) -> tuple[str, list[Score], dict[str, Any]]:

@@ -122,7 +122,13 @@ def test_collected_scores_and_spatial(tmp_path):
     for metric, value in values.items():
         for variant, factor in (("", 1), ("shuffled", 2)):
             paths.append(tmp_path / f"{metric}{variant}.json")
-            row = score(metric=metric, variant=variant, value=value * factor, network=metric)
+            row = score(
+                metric=metric,
+                variant=variant,
+                value=value * factor,
+                network=metric,
+                protocol={"crop": "adm", "network.resize": len(metric)},
+            )
             write_scores(paths[-1], autoencoder="ae", scores=[row], provenance=provenance(seed=1))
     write_json(tmp_path / "manifest.json", {"meta": {"weights_sha256": "abc"}})
     labels = {"name": "ae", "group": "", "training": "t", "duplicate_of": ""}
@@ -138,8 +144,41 @@ def test_collected_scores_and_spatial(tmp_path):
     assert spatial.loc["", "value"] == pytest.approx(0.3)
     assert spatial.loc["shuffled", "value"] == pytest.approx(0.6)
     assert spatial.loc["", "network"] == "canny + depth + segmentation"
+    assert set(spatial["protocol"]) == {"data=here; crop=adm"}
+    assert "network.resize=5" in table[table["metric"] == "canny"]["protocol"].iloc[0]
     assert set(table["weights_sha256"]) == {"abc"}
     assert set(table["group"]) == {"ae"}
+
+
+def test_a_score_says_the_posterior_that_its_reconstructions_have(tmp_path):
+    names = {"plain": "deterministic", "kl": "sample", "old": None}
+    for name, posterior in names.items():
+        asked = {"crop": "adm", "posterior": "sample"}
+        rows = [
+            score(protocol=asked),
+            score(variant="ours", protocol={**asked, "posterior": "mean"}),  # of the protocols
+            score(variant="other", protocol={}),
+        ]
+        write_scores(tmp_path / f"{name}.json", autoencoder=name, scores=rows, provenance={})
+        meta = {} if posterior is None else {"posterior": posterior}
+        write_json(tmp_path / name / "manifest.json", {"meta": meta})
+    collect_scores(
+        scores=[tmp_path / f"{name}.json" for name in names],
+        manifests=[tmp_path / name / "manifest.json" for name in names],
+        autoencoders=[
+            {"name": name, "group": "", "training": "", "duplicate_of": ""} for name in names
+        ],
+        data="here",
+        output=tmp_path / "scores.csv",
+    )
+    table = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
+    found = table.set_index(["autoencoder", "variant"])["protocol"]
+    assert found["plain", ""] == "data=here; crop=adm; posterior=deterministic"
+    assert found["plain", "ours"] == found["plain", ""]
+    assert found["kl", ""] == "data=here; crop=adm; posterior=sample"
+    assert found["kl", "ours"] == "data=here; crop=adm; posterior=mean"
+    assert found["old", ""] == found["kl", ""]
+    assert set(found[:, "other"]) == {"data=here"}
 
 
 def test_spatial_needs_all_three(tmp_path):

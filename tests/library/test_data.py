@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import os
 import pickle
 import re
 import shutil
@@ -22,7 +23,7 @@ from PIL import Image
 from seesaw.data import ProblemFiles, load_source
 from seesaw.data import pack as packing
 from seesaw.data.crops import adm, resize_center_crop
-from seesaw.data.folder import ImageFolder, read_rgb
+from seesaw.data.folder import ImageFolder, folder_stamp, read_rgb
 from seesaw.data.pack import pack_images
 from seesaw.shards import Shards
 
@@ -232,6 +233,52 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (root / "class").symlink_to(tmp_path / "far")
     (tmp_path / "far" / "back").symlink_to(root)
     assert list(source_of(root).index()["id"]) == ["class/a.png"]
+
+
+def test_the_stamp_follows_the_listing_however_deep(tmp_path):
+    root, far = tmp_path / "root", tmp_path / "far"
+    picture_of = {"flat": root, "class": root / "c", "deep": root / "nest/a/b", "link": far / "x/y"}
+    for folder in picture_of.values():
+        save(folder / "a.png", picture(4, 4))
+    (root / "linked").symlink_to(far)
+    (far / "x/back").symlink_to(root)  # a circle
+    for where, folder in picture_of.items():
+        before, listed = folder_stamp(root), set(source_of(root).ids)
+        assert folder_stamp(root) == before
+        save(folder / "b.png", picture(4, 4))
+        assert len(set(source_of(root).ids) - listed) == 1, where
+        assert folder_stamp(root) != before, where
+        added = folder_stamp(root)
+        (folder / "b.png").unlink()
+        assert folder_stamp(root) not in (before, added), where
+    before = folder_stamp(root)
+    (far / "x/y").rename(far / "x/z")
+    assert folder_stamp(root) != before
+
+
+def test_the_stamp_sees_folders_that_are_listed_and_no_others(tmp_path):
+    save(tmp_path / "c" / "a.png", picture(4, 4))
+    save(tmp_path / ".hidden" / "a.png", picture(4, 4))
+    before = folder_stamp(tmp_path)
+    save(tmp_path / ".hidden" / "b.png", picture(4, 4))
+    assert folder_stamp(tmp_path) == before
+    assert folder_stamp(tmp_path / "gone") is None
+    assert folder_stamp(tmp_path / "c" / "a.png") is None
+
+
+def test_the_stamp_looks_at_folders_not_at_files(tmp_path, monkeypatch):
+    for number in range(30):
+        save(tmp_path / f"c{number % 3}" / f"{number}.png", picture(4, 4))
+    looked, stat = [], os.stat
+
+    def noted(path, **how):
+        looked.append(str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(os, "stat", noted)
+    assert folder_stamp(tmp_path)
+    assert {Path(path).suffix for path in looked} == {""}
+    assert len(looked) < 10
 
 
 def test_limit_does_not_depend_on_the_listing_and_is_nested(tmp_path, monkeypatch):

@@ -21,10 +21,18 @@ from seesaw.neighbours.search import find_neighbours
 from seesaw.neighbours.table import merge_neighbours
 from seesaw.networks import check_images
 from seesaw.networks.lpips_alex import LpipsAlexRandom
-from seesaw.protocols import AXES, NETWORKS_OF, PROTOCOLS, READY_MADE, Protocol
+from seesaw.protocols import (
+    AXES,
+    LPIPS_NETWORKS,
+    NETWORKS_OF,
+    PROTOCOLS,
+    READY_MADE,
+    Protocol,
+)
 from seesaw.protocols.pixels import mean_squared_error, shifted, structural_similarity
 from seesaw.protocols.score import score_protocols
 from seesaw.protocols.study import (
+    check_protocols,
     crops_of,
     derived_splits,
     lpips_players,
@@ -449,7 +457,19 @@ def test_a_score_says_how_its_network_works(tmp_path):
         network="square-means", protocol={"crop": "adm"},
     )  # fmt: skip
     write_scores(tmp_path / "s.json", autoencoder="ae", scores=[one], provenance={})
-    assert read_scores(tmp_path / "s.json")[1][0].protocol == {"resize": "antialias", "crop": "adm"}
+    found = read_scores(tmp_path / "s.json")[1][0].protocol
+    assert found == {"crop": "adm", "network.resize": "antialias"}
+
+
+def test_a_networks_option_does_not_hide_behind_a_choice_of_the_data(tmp_path):
+    one = Score(
+        metric="dino", value=1.0, n=2, unit="1", higher_is_better=True, metric_version="1",
+        network="dinov2_vitb14-crop", protocol={"crop": "resize-center-crop", "resolution": 256},
+    )  # fmt: skip
+    write_scores(tmp_path / "s.json", autoencoder="ae", scores=[one], provenance={})
+    found = read_scores(tmp_path / "s.json")[1][0].protocol
+    assert found["network.crop"] == "official"
+    assert found["crop"] == "resize-center-crop"
 
 
 # --------------------------------------------------------------------------- what a config asks for
@@ -493,6 +513,42 @@ def test_presets_apply_to_a_config():
     }
     assert list(variant_players(study(sweep=[]))) == ["inception-bilinear"]
     assert protocol(config)["crop"] == "resize-center-crop"
+
+
+ALEX, VGG = ({"network": f"lpips-{net}", "weights": f"{net}.pth"} for net in ("alex", "vgg"))
+STAND_IN = {"network": "lpips-alex-random"}
+
+
+@pytest.mark.parametrize(
+    "players, expected",
+    [
+        ({"lpips": VGG}, {"vgg": "lpips-vgg"}),
+        ({"lpips-vgg": VGG}, {"vgg": "lpips-vgg"}),
+        ({"lpips-vgg": ALEX}, {"alex": "lpips-alex"}),
+        ({"lpips": VGG, "lpips-vgg": ALEX}, {"vgg": "lpips-vgg", "alex": "lpips-alex"}),
+        ({"lpips": STAND_IN, "lpips-vgg": VGG}, {"alex": "lpips-alex-random", "vgg": "lpips-vgg"}),
+        ({"lpips": VGG, "lpips-vgg": VGG}, {"vgg": "lpips-vgg"}),
+        ({}, {}),
+    ],
+)
+def test_an_lpips_network_is_what_it_is_whatever_its_role(players, expected):
+    config = study()
+    config["networks"] = {"inception": config["networks"]["inception"], **players}
+    assert lpips_players(config) == expected
+    check_protocols(config)
+
+
+def test_two_networks_that_are_the_same_lpips_are_refused():
+    config = study()
+    config["networks"]["lpips-vgg"] = STAND_IN
+    with pytest.raises(ValueError, match="random' is LPIPS with alex, and so is 'lpips-alex'"):
+        check_protocols(config)
+
+
+def test_every_perceptual_network_is_one_lpips():
+    known = [name for names in LPIPS_NETWORKS.values() for name in names]
+    assert sorted(known) == sorted(n for n in NETWORKS if NETWORKS[n].kind == "perceptual")
+    assert set(LPIPS_NETWORKS) == set(AXES["lpips"])
 
 
 def test_the_sweep_is_a_product():

@@ -11,6 +11,7 @@ import time
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from seesaw.costs.rules import COSTS
 
@@ -98,6 +99,44 @@ def test_without_hooks_it_stops_too(clone):
     assert "are not there" in printed
     assert not (clone / "results").exists()
     assert len(planned(snakemake("-n", target, "--no-hooks", cwd=clone))) == 2
+
+
+def test_images_in_the_home_folder_are_inputs(config_with, tmp_path):
+    home, results = tmp_path / "home", tmp_path / "results"
+    (home / "photos").mkdir(parents=True)
+    (home / "net/train/n01440764").mkdir(parents=True)
+
+    def change(config):
+        config["pathvars"]["results"] = str(results)
+        config["data"]["splits"] = {
+            "val": {"source": "folder", "path": "~/photos"},
+            "train": {"source": "imagenet", "path": "~/net", "split": "train"},
+        }
+        config["report"]["items"] = ["table5"]
+
+    targets = [results / f"data/{split}/manifest.json" for split in ("val", "train")]
+    printed = snakemake(
+        "-n", *targets, "--configfile", config_with(change), env={"HOME": str(home)}
+    )
+    assert f"input: {home}/photos" in printed
+    assert f"input: {home}/net" in printed
+
+
+def test_an_image_that_comes_deep_in_a_folder_is_packed(config_with, tmp_path):
+    deep = tmp_path / "photos/nest/a/b"
+    deep.mkdir(parents=True)
+    Image.new("RGB", (32, 32), "red").save(deep / "1.png")
+
+    def change(config):
+        config["pathvars"]["results"] = str(tmp_path / "results")
+        config["data"]["splits"]["val"] = {"source": "folder", "path": str(tmp_path / "photos")}
+        config["report"]["items"] = ["table5"]
+
+    words = (tmp_path / "results/data/val/manifest.json", "--configfile", config_with(change))
+    snakemake(*words)
+    assert planned(snakemake("-n", *words)) == []
+    Image.new("RGB", (32, 32), "blue").save(deep / "2.png")
+    assert planned(snakemake("-n", *words)) == [("pack_images", "val")]
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """All scores of a stage, and of a run, in one long table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from seesaw.files import read_json, write_csv
+from seesaw.protocols import DETERMINISTIC
 from seesaw.results import read_scores
 
 SPATIAL = ("canny", "depth", "segmentation")
@@ -51,7 +52,8 @@ def collect_scores(
         output: CSV to write.
 
     """
-    table = pd.DataFrame([row for path in scores for row in _rows(path, data)])
+    deterministic = deterministic_of(autoencoders, manifests)
+    table = pd.DataFrame([row for path in scores for row in _rows(path, data, deterministic)])
     table = pd.concat([table, spatial(table)], ignore_index=True)
     labels = {}
     for entry, manifest in zip(autoencoders, manifests, strict=True):
@@ -108,6 +110,7 @@ def spatial(table: pd.DataFrame) -> pd.DataFrame:
                 "variant": variant,
                 "value": by_metric["value"].mean(),
                 "network": " + ".join(by_metric["network"]),
+                "protocol": without_options(group["protocol"].iloc[0]),
                 "metric_version": "+".join(map(str, by_metric["metric_version"])),
                 "note": "mean of Canny, depth and segmentation drift",
             }
@@ -115,8 +118,37 @@ def spatial(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=table.columns)
 
 
-def _rows(path: str | Path, data: str) -> list[dict[str, Any]]:
+def without_options(protocol: str) -> str:
+    """A protocol's text without what it says of the network, where several networks play."""
+    parts = protocol.split("; ")
+    return "; ".join(part for part in parts if not part.startswith("network."))
+
+
+def deterministic_of(
+    autoencoders: Sequence[Mapping[str, str]], manifests: Sequence[str | Path]
+) -> set[str]:
+    """Names of the autoencoders whose encoder has no spread, as their reconstructions say."""
+    return {
+        entry["name"]
+        for entry, manifest in zip(autoencoders, manifests, strict=True)
+        if read_json(manifest)["meta"].get("posterior") == DETERMINISTIC
+    }
+
+
+def settled(protocol: Mapping[str, Any], deterministic: bool) -> dict[str, Any]:
+    """The protocol of a score; what it says of the posterior holds where there is one.
+
+    Args:
+        protocol: as recorded; ``posterior`` is what the config asked for.
+        deterministic: the encoder has no spread.
+    """
+    own = {"posterior": DETERMINISTIC} if deterministic and "posterior" in protocol else {}
+    return {**protocol, **own}
+
+
+def _rows(path: str | Path, data: str, deterministic: Collection[str] = ()) -> list[dict[str, Any]]:
     autoencoder, scores, provenance = read_scores(path)
+    fixed = autoencoder in deterministic
     return [
         {
             "autoencoder": autoencoder,
@@ -127,7 +159,9 @@ def _rows(path: str | Path, data: str) -> list[dict[str, Any]]:
             "unit": score.unit,
             "higher_is_better": score.higher_is_better,
             "network": score.network or "",
-            "protocol": "; ".join(f"{k}={v}" for k, v in {"data": data, **score.protocol}.items()),
+            "protocol": "; ".join(
+                f"{k}={v}" for k, v in {"data": data, **settled(score.protocol, fixed)}.items()
+            ),
             "note": score.note,
             "metric_version": score.metric_version,
             "seed": provenance.get("seed"),

@@ -79,8 +79,11 @@ NETWORKS_OF: Mapping[str, str] = {
 }
 """Resize -> the network that works with it; all have the same weights."""
 
-LPIPS_ROLES: Mapping[str, str] = {"alex": "lpips", "vgg": "lpips-vgg"}
-"""LPIPS network -> role that plays it."""
+LPIPS_NETWORKS: Mapping[str, tuple[str, ...]] = {
+    "alex": ("lpips-alex", "lpips-alex-random"),
+    "vgg": ("lpips-vgg",),
+}
+"""LPIPS network -> registered networks that are one, whatever role they play."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ from typing import Any
 from seesaw.protocols import (
     AXES,
     EVALUATION,
-    LPIPS_ROLES,
+    LPIPS_NETWORKS,
     NETWORKS_OF,
     OWN,
     PROTOCOLS,
     READY_MADE,
     Protocol,
 )
-from seesaw.registry import unknown
+from seesaw.registry import ROLES, unknown
 
 Config = Mapping[str, Any]
 TRAIN = "train"
@@ -228,6 +228,7 @@ def check_protocols(config: Config) -> None:
         if name not in block.get("autoencoders", [name]):
             raise ValueError(f"{where}.sweep: {name!r} is not in protocols.autoencoders; add it")
     derived_splits(config)
+    lpips_players(config)
 
 
 def recorded(protocol: Protocol) -> dict[str, str]:
@@ -236,6 +237,19 @@ def recorded(protocol: Protocol) -> dict[str, str]:
 
 
 def lpips_players(config: Config) -> dict[str, str]:
-    """LPIPS network (``alex``, ``vgg``) -> registered network that plays it, where one does."""
-    players = config["networks"]
-    return {net: players[role]["network"] for net, role in LPIPS_ROLES.items() if role in players}
+    """LPIPS network (``alex``, ``vgg``) -> registered network that is one and plays a role.
+
+    Raises:
+        ValueError: two of them are one, each in a role of its own.
+    """
+    players, found = config["networks"], dict[str, str]()
+    for role in (role for role in ROLES if "perceptual" in ROLES[role] and role in players):
+        name = players[role]["network"]
+        for net in (net for net, names in LPIPS_NETWORKS.items() if name in names):
+            if found.setdefault(net, name) != name:
+                raise ValueError(
+                    f"config, networks.{role}: {name!r} is LPIPS with {net}, and so is "
+                    f"{found[net]!r}, which plays another role; protocols cannot tell which to "
+                    "take, so leave one out"
+                )
+    return found

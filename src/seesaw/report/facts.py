@@ -136,7 +136,8 @@ def protocol(config: Mapping[str, Any]) -> dict[str, str]:
         "Resolution": f"{data['resolution']} × {data['resolution']} pixels",
         "Crop": crop_of(config, data["evaluation"]),
         "Quantisation": QUANTISED[own_protocol(config).quantisation],
-        "Posterior": f"{config['reconstruct']['posterior']} of the encoder's posterior",
+        "Posterior": f"{config['reconstruct']['posterior']} of the encoder's posterior, if it has "
+        "one",
         "Seed": str(config["seed"]),
     }
     if "ifid" in config:

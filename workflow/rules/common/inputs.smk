@@ -1,9 +1,6 @@
 # What jobs read: images, samples, condition maps, references, and by which protocol.
-import hashlib
-import os
-from pathlib import Path
-
 from seesaw.config import protocol, same_images
+from seesaw.data.folder import folder_stamp
 from seesaw.data.imagenet import container_stamp
 from seesaw.external import absent_images
 from seesaw.protocols.study import cropped_split, lpips_players, protocols_of, reference_files
@@ -31,16 +28,11 @@ def get_folder(wildcards):
 
 
 def get_folder_stamp(wildcards):
-    """Times of an image folder and of the folders in it: files that come or go change it."""
+    """Times of what holds a split's images: files that come or go change it."""
     source = config["data"]["splits"][wildcards.split]
     if source["source"] == "imagenet":
         return container_stamp(source)
-    path = source.get("path")
-    if path is None or not Path(path).is_dir():
-        return None
-    folders = [path, *sorted(entry.path for entry in os.scandir(path) if entry.is_dir())]
-    times = "".join(f"{os.stat(folder).st_mtime_ns}\n" for folder in folders)
-    return hashlib.sha256(times.encode()).hexdigest()[:16]
+    return folder_stamp(source["path"]) if "path" in source else None
 
 
 def get_packing_memory(wildcards, attempt, threads):

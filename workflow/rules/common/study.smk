@@ -15,6 +15,7 @@ from seesaw.config import (
     segment_ends,
 )
 from seesaw.config_checks import check_config
+from seesaw.paths import with_expanded_paths
 from seesaw.protocols.study import (
     cropped_split,
     crops_of,
@@ -35,6 +36,7 @@ for block in LEFT_OUT:
     del config[block]
 
 try:
+    config.update(with_expanded_paths(config))
     config["autoencoders"] = resolve_autoencoders(
         config.get("autoencoders", []), read_registry(ROOT), weights_folder(config)
     )
