@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from seesaw import evaluation_set
 from seesaw.protocols.study import check_protocols, crop_of, own_protocol
 from seesaw.registry import (
     BACKBONES,
@@ -708,6 +709,7 @@ def protocol(config: Config) -> dict[str, Any]:
         "crop": crop_of(config, evaluation),
         "resolution": config["data"]["resolution"],
         "evaluation": evaluation,
+        evaluation_set.KEY: evaluation_set.in_words(config["data"]["splits"][evaluation]),
         "quantisation": own_protocol(config).quantisation,
         "posterior": config["reconstruct"]["posterior"],
     }
