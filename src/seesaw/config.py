@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from seesaw import evaluation_set
 from seesaw.protocols.study import crop_of, own_protocol
 from seesaw.registry import LOSSES
 
@@ -108,6 +109,7 @@ def protocol(config: Config) -> dict[str, Any]:
         "crop": crop_of(config, evaluation),
         "resolution": config["data"]["resolution"],
         "evaluation": evaluation,
+        evaluation_set.KEY: evaluation_set.in_words(config["data"]["splits"][evaluation]),
         "quantisation": own_protocol(config).quantisation,
         "posterior": config["reconstruct"]["posterior"],
     }

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+FEW_FACES = 20
+"""Faces below which a mean over them is no value to compare: noted, and in no correlation."""
+
 
 def unknown(what: str, name: object, valid: Iterable[str]) -> ValueError:
     """The error for an unknown name: what was given, the closest match, what is valid."""
@@ -381,6 +384,8 @@ METRICS = Registry(
                 "Its n is the images with a face in both, which differs between autoencoders: one "
                 "that destroys the hard faces is scored on the easy ones. Read Face@R beside it.",
                 "The largest face of each image is taken: in a crowd it can be another person's.",
+                f"A mean over fewer than {FEW_FACES} faces is noted, stays in the tables, and is "
+                "left out of every correlation: an autoencoder can destroy all faces but one.",
             ),
             beside={"shuffled": "faces of different persons: the level of chance"},
         ),

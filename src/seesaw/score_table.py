@@ -5,7 +5,7 @@ name the unit and the network that a number rests on, so that no number is print
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from seesaw.readings import described
-from seesaw.registry import NETWORKS
+from seesaw.registry import FEW_FACES, NETWORKS
 
 QUALITY = (
     "gfid", "ifid", "rfid", "fd-infinity", "kid", "fdd", "psnr", "ssim", "ms-ssim", "lpips"
@@ -27,6 +27,12 @@ CONDITIONS = (
 
 BASELINES = {"shuffled": "shuffled pairs", "zero": "all-zero map"}
 """Variant -> what readers call it. Shuffled pairs: x against another image's reconstruction."""
+
+ENOUGH: Mapping[str, int] = {"identity": FEW_FACES}
+"""Metric -> n below which a value stays in the tables but is compared with no other."""
+
+NAMED = 3
+"""Autoencoders that :func:`left_out` names; it counts the others."""
 
 UNDEFINED = "undefined"
 """A cell whose metric does not exist for its autoencoder; an empty one was not measured."""
@@ -134,10 +140,30 @@ def shown(scores: pd.DataFrame, metric: str, variant: str = "") -> pd.Series:
     return found.astype(object).mask(undefined, UNDEFINED) if undefined.any() else found
 
 
+def few(scores: pd.DataFrame, metric: str) -> pd.Series:
+    """The n of values that rest on too few images to be compared (:data:`ENOUGH`), else NaN."""
+    chosen = (scores["metric"] == metric) & (scores["variant"] == "") & scores["value"].notna()
+    n = scores.loc[chosen].set_index("autoencoder")["n"].reindex(pool(scores).index)
+    return n.where(n < ENOUGH.get(metric, 0)).astype(np.float64)
+
+
 def worse(scores: pd.DataFrame, metric: str) -> pd.Series:
-    """Values turned so that more is worse: those of higher-is-better metrics change sign."""
-    found = values(scores, metric)
+    """Values to compare, turned so that more is worse: higher-is-better ones change sign.
+
+    What rests on too :func:`few` images is NaN; :func:`left_out` says so in words.
+    """
+    found = values(scores, metric).mask(few(scores, metric).notna())
     return -found if describe(scores, metric).higher_is_better else found
+
+
+def left_out(scores: pd.DataFrame, metric: str) -> str:
+    """Why values of a metric count as missing in a comparison, and whose; ``""`` if none does."""
+    n = few(scores, metric).dropna()
+    if n.empty:
+        return ""
+    whose = [f"{name} (n = {count:.0f})" for name, count in n.items()]
+    whose[NAMED:] = [f"{len(whose) - NAMED} more"] if len(whose) > NAMED else []
+    return f"{label(metric)} below n = {ENOUGH[metric]} counts as missing: {', '.join(whose)}"
 
 
 def label(metric: str) -> str:

@@ -24,6 +24,7 @@ from seesaw.score_table import (
     describe,
     distinct,
     label,
+    left_out,
     measured,
     network_label,
     network_of,
@@ -218,8 +219,9 @@ def correlations(
     And of the diffusability losses, where there are some, with every quality metric.
 
     Oriented: the values of higher-is-better metrics change sign first, so + means that both get
-    worse together. Duplicated weights count once. Metrics that were not measured have a row that
-    says so. p-values are not corrected for the number of pairs.
+    worse together. Duplicated weights count once. A value that rests on too few images counts as
+    missing (:data:`seesaw.score_table.ENOUGH`), which the note says. Metrics that were not measured
+    have a row that says so. p-values are not corrected for the number of pairs.
 
     Args:
         scores: checked scores.
@@ -238,6 +240,7 @@ def correlations(
         pairs += [(x, y) for x in LOSSES if x in set(scores["metric"]) for y in QUALITY]
     metrics = sorted({metric for pair in pairs for metric in pair})
     oriented = {metric: worse(scores, metric) for metric in measured(scores, metrics)}
+    reasons = {metric: left_out(scores, metric) for metric in oriented}
     networks = {metric: network_of(scores, metric) for metric in metrics}
     rows = []
     for x, y in pairs:
@@ -251,6 +254,7 @@ def correlations(
                 found = Correlation(value=None, n=0, method=method, note="; ".join(missing))
             else:
                 found = correlate(oriented[x], oriented[y], method, seed)
+                found = found.remarked(reasons[x], reasons[y])
             named = {"x": x, "y": y, "x_network": networks[x], "y_network": networks[y]}
             rows.append({**named, **asdict(found)})
     return pd.DataFrame(rows)

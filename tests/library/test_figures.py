@@ -188,6 +188,28 @@ class TestScatter:
             spearman(values(scores, "rfid"), values(scores, "spatial"))
         )
 
+    def test_a_point_that_rests_on_a_few_faces_is_hollow_and_not_in_rho(self, scores):
+        who, few = "kl-f8c16", scores.copy()
+        plain = (few["metric"] == "identity") & (few["variant"] == "")
+        few.loc[plain & (few["autoencoder"] == who), "n"] = 1
+        few = few[few["metric"].isin(["rfid", "identity"])]
+        figure, points = figure8(few)
+        of = points[(points["y_metric"] == "identity") & (points["x_metric"] == "rfid")]
+        assert of["autoencoder"][~of["in_rho"]].tolist() == [who]
+        rest = scores[scores["autoencoder"] != who]
+        expected = spearman(-values(rest, "rfid"), values(rest, "identity"))
+        assert of["rho"].iloc[0] == pytest.approx(expected)
+        assert of["note"].iloc[0].endswith("counts as missing: kl-f8c16 (n = 1)")
+        [axis, *_] = [a for a in panels(figure) if "Identity" in a.get_ylabel()]
+        hollow = [line.get_xydata()[0] for line in axis.lines if line.get_fillstyle() == "none"]
+        [place] = of.loc[~of["in_rho"], ["x", "y"]].to_numpy()
+        np.testing.assert_array_equal(hollow, [place])
+        assert axis.get_title(loc="left").endswith("n = 9")
+        assert any("Hollow: n too small, not in ρ." in text for text in self.keys(figure))
+        whole, points = figure8(scores[scores["metric"].isin(["rfid", "identity"])])
+        assert points["in_rho"].all()
+        assert not any("Hollow" in text for text in self.keys(whole))
+
     def test_every_axis_points_to_better(self, canny, faces):
         figure, points = faces
         pairs = dict.fromkeys(zip(points["x_metric"], points["y_metric"]))

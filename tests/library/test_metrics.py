@@ -376,6 +376,15 @@ def test_identity_counts_images_with_a_face_in_both(tmp_path):
     np.testing.assert_allclose(column.compressed(), [1, 0.5, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("n, words", [(1, "mean over 1 face;"), (19, "19 faces;"), (20, "")])
+def test_identity_over_a_few_faces_says_so(tmp_path, n, words):
+    some = faces(tmp_path, [0] + [1] * n, np.zeros(n + 1))
+    reading = identity(some, some, OPTIONS).readings[0]
+    assert (reading.value, reading.n) == (pytest.approx(1), n)
+    assert words in reading.note
+    assert ("left out of correlations" in reading.note) == bool(words)
+
+
 def test_face_recall_is_a_share_of_the_reference_faces(tmp_path):
     reference = faces(tmp_path, [1, 1, 0, 1, 1], np.zeros(5))
     source = faces(tmp_path, [1, 0, 1, 1, 1], np.zeros(5))

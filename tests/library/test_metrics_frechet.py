@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from seesaw.metrics import frechet as frechet_module
 from seesaw.metrics import kid as kid_module
 from seesaw.metrics.frechet import (
     BLOCK,
+    ENOUGH,
+    FEW,
     PAIRED,
     FrechetTo,
     Moments,
@@ -326,6 +329,31 @@ def test_the_expected_bias_is_that_of_samples(variances, per_dimension, low, end
     assert expected_bias(true.covariance, n, m) == pytest.approx(simulated, rel=0.08)
     estimates = [expected_bias(a.covariance, n, m) for a, _ in pairs]
     assert low < np.mean(estimates) / simulated < 1.06
+
+
+@pytest.mark.parametrize("per_dimension", [1, 5, 20])
+def test_the_smaller_side_decides_about_the_remark(per_dimension):
+    """As much distance from few reference images as from few samples."""
+    rng, few, many = np.random.default_rng(0), per_dimension * 64 + 6, 6400
+    small = [statistics(rng.standard_normal((few, 64))) for _ in range(6)]
+    large = statistics(rng.standard_normal((many, 64)))
+    distance = np.mean([frechet_distance(a, large) for a in small])
+    for which, pair in (("reference images", (small[0], large)), ("images", (large, small[0]))):
+        note = bias_of(*pair)
+        if per_dimension > ENOUGH:
+            assert note == ""
+            continue
+        assert note.startswith(f"{few} {which} for 64 feature dimensions: biased upwards")
+        if per_dimension < FEW:
+            assert distance > 15
+            assert "about" not in note  # a first-order estimate would be wrong
+        else:
+            told = float(re.search(r"about ([\d.]+)\)", note)[1])
+            assert told == pytest.approx(distance, rel=0.1)
+    # a file of moments does not know its n: taken for endless, on whichever side
+    unknown = Statistics(0, large.mean, large.covariance)
+    assert bias_of(unknown, large) == bias_of(large, unknown) == bias_of(unknown, unknown) == ""
+    assert (bias_of(small[0], unknown) == "") == (per_dimension > ENOUGH)
 
 
 def test_the_expected_bias_in_closed_form():

@@ -1,25 +1,32 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from seesaw.config import load_yaml, protocol
+from seesaw.evaluation_set import IMAGENET_VAL, KEY, in_words
 from seesaw.files import write_csv
 from seesaw.published import autoencoders, noise_floor, read, scores
 from seesaw.published.reproduction import (
     COLUMNS,
     IFID_DEFAULT,
+    PAPERS_NETWORKS,
     VERDICTS,
     page,
     published_values,
     read_own,
     reproduction,
 )
+from seesaw.readings import described
+from seesaw.registry import NETWORKS
 from seesaw.score_table import check_scores
 
+STUDY = Path(__file__).parents[2] / "config/config.yaml"
 PROTOCOL = (
     "data=ImageNet 256; crop=resize-center-crop; resolution=256; evaluation=val; "
-    "quantisation=uint8-round; posterior=mean"
+    f"{KEY}={IMAGENET_VAL}; quantisation=uint8-round; posterior=mean"
 )
 NETWORK = {"rfid": "inception", "lpips": "lpips-alex", "canny": "canny", "ifid": "inception"}
 
@@ -142,16 +149,30 @@ class TestVerdicts:
     @pytest.mark.parametrize(
         "metric, title, more, words",
         [
-            ("psnr", "PSNR", {"protocol": PROTOCOL.replace("ImageNet 256", "mini world")}, "data"),
             ("psnr", "PSNR", {"protocol": PROTOCOL.replace("=256;", "=32;")}, "resolution 32"),
+            ("psnr", "PSNR", {"protocol": PROTOCOL.replace("resize-c", "adm-c")}, "crop adm-c"),
+            ("psnr", "PSNR", {"protocol": PROTOCOL.replace("round", "floor")}, "uint8-floor"),
+            ("psnr", "PSNR", {"protocol": PROTOCOL.replace("mean", "sample")}, "posterior sample"),
             ("psnr", "PSNR", {"n": 2000}, "2,000 images, not 50,000"),
             ("psnr", "PSNR", {"n": np.nan}, "unknown images"),
-            ("psnr", "PSNR", {"protocol": ""}, "data 'not named'"),
+            ("psnr", "PSNR", {"protocol": ""}, "images that its protocol does not name"),
+            ("psnr", "PSNR", {"protocol": PROTOCOL.replace(KEY, "x")}, f"(no {KEY}: it is of an"),
             ("rfid", "rFID", {"network": "mini-inception"}, "network mini-inception"),
             ("rfid", "rFID", {"network": ""}, "network not named"),
             ("lpips", "LPIPS", {"network": "lpips-alex-random"}, "network lpips-alex-random"),
-            ("depth", "Depth drift", {"network": "mini-depth"}, "midas"),
-            ("spatial", "Spatial drift", {"network": "canny"}, "canny, midas, uniformer"),
+            ("rfid", "rFID", {"network": "inception-clean"}, "network inception-clean"),
+            ("canny", "Canny drift", {"network": "canny-512"}, "network canny-512"),
+            ("depth", "Depth drift", {"network": "mini-depth"}, "(dpt_hybrid_midas)"),
+            ("depth", "Depth drift", {"network": "dpt_hybrid_midas-384"}, "(dpt_hybrid_midas)"),
+            ("dino", "DINO similarity", {"network": "dinov2_vitb14-crop"}, "(dinov2_vitb14)"),
+            ("identity", "Identity", {"network": "my-buffalo_s"}, "(buffalo_s)"),
+            ("spatial", "Spatial drift", {"network": "canny"}, "canny, dpt_hybrid_midas, uni"),
+            (
+                "spatial",
+                "Spatial drift",
+                {"network": "canny-512 + dpt_hybrid_midas + uniformer_upernet"},
+                "network canny-512 + ",
+            ),
         ],
     )
     def test_another_protocol_is_never_ours(self, metric, title, more, words):
@@ -163,16 +184,63 @@ class TestVerdicts:
         assert row["difference"] is None
         assert words in row["note"]
 
-    def test_official_networks_of_the_future_count(self):
-        depth = {"network": "midas-dpt-hybrid"}
+    def test_the_papers_networks_count_joined_or_alone(self):
+        depth = {"network": "dpt_hybrid_midas"}
         row = find(reproduction(own([("uae", "depth", 0.0188, depth)])), "uae", "Depth drift")
         assert row["verdict"] == "same"
-        spatial = {"network": "canny+midas-dpt-hybrid+uniformer-s"}
-        row = find(reproduction(own([("uae", "spatial", 0.5, spatial)])), "uae", "Spatial drift")
-        assert row["verdict"] == "differs"
+        for joined in (" + ", "+"):
+            parts = joined.join(["canny", "dpt_hybrid_midas", "uniformer_upernet"])
+            fed = own([("uae", "spatial", 0.5, {"network": parts})])
+            assert find(reproduction(fed), "uae", "Spatial drift")["verdict"] == "differs"
+
+    def test_the_papers_networks_are_those_of_the_study(self):
+        players = {r: p["network"] for r, p in load_yaml(STUDY)["networks"].items()}
+        assert {name for names in PAPERS_NETWORKS.values() for name in names} <= set(NETWORKS)
+        for metric, names in PAPERS_NETWORKS.items():
+            entry = described(metric)
+            role = None if entry is None else entry.role
+            if role is None:  # a network per variant or part
+                parts = ("canny", "depth", "segmentation") if metric == "spatial" else ()
+                parts = parts or (metric.partition("-l1 ")[2] or metric.removeprefix("latent-"),)
+            else:
+                parts = (role,)
+            assert names == tuple(players[part] for part in parts), metric
+
+    @pytest.mark.parametrize(
+        "changes, words",
+        [
+            ({}, ""),
+            ({"source": "folder", "path": "photos"}, "'folder photos, all images'"),
+            ({"source": "folder", "path": f"a; {KEY}={IMAGENET_VAL}"}, "'folder a, evaluation_set"),
+            ({"source": "mini", "count": 50_000}, "'mini, 50000 images'"),
+            ({"split": "train"}, "'imagenet train, 1281167 images'"),
+            ({"limit": 2000}, "'imagenet val, 2000 images'"),
+            ({"limit": 50_000}, ""),
+            ({"images": 49_000, "limit": 49_500}, "'imagenet val, 49000 images'"),
+            ({"skip_problems": True}, "'imagenet val, 50000 images, unreadable ones left out'"),
+        ],
+    )
+    def test_a_verdict_is_for_the_images_not_for_the_name(self, changes, words):
+        """A copy of the study's config keeps its name; what its splits are decides."""
+        config = load_yaml(STUDY)
+        val = config["data"]["splits"]["val"] | changes
+        kept = {"folder": ("source", "path"), "mini": ("source", "count"), "imagenet": val}
+        val = {key: value for key, value in val.items() if key in kept[val["source"]]}
+        config["data"]["splits"]["val"] = val
+        assert "ImageNet" in config["name"]
+        carried = {"data": config["name"], **protocol(config)}
+        carried["crop"] = "resize-center-crop"  # also where nothing is cropped: one reason only
+        more = {"protocol": "; ".join(f"{key}={value}" for key, value in carried.items())}
+        more |= {"network": "buffalo_s", "n": 7000}
+        row = find(reproduction(own([("uae", "identity", 0.7434, more)])), "uae", "Identity")
+        assert row["verdict"] == ("other protocol" if words else "same")
+        assert words in row["note"]
+        if words:
+            assert row["note"].count(";") == 0, "another reason than the images"
+        assert (in_words(val) == IMAGENET_VAL) == (not words)
 
     def test_faces_need_no_number_of_images(self):
-        face = {"network": "insightface-buffalo_s", "n": 7000}
+        face = {"network": "buffalo_s", "n": 7000}
         row = find(reproduction(own([("uae", "identity", 0.7434, face)])), "uae", "Identity")
         assert row["verdict"] == "same"
 
@@ -228,6 +296,24 @@ class TestVerdicts:
             table = reproduction(own([("vavae_f16d32", "control-l1", 0.1962, more)]))
             row = find(table, "vavae_f16d32", "Condition L1", "ControlNet, canny")
             assert row["verdict"] == verdict
+
+    @pytest.mark.parametrize(
+        "condition, hints, verdict",
+        [
+            ("canny", "canny", "differs"),
+            ("canny", "canny-512", "other protocol"),
+            ("depth", "dpt_hybrid_midas", "differs"),
+            ("depth", "mini-depth", "other protocol"),
+        ],
+    )
+    def test_control_needs_hints_of_the_papers_network(self, condition, hints, verdict):
+        said = f"{PROTOCOL}; backbone=lightningdit-xl/1; condition network={hints}"
+        more = {"variant": condition, "network": "inception", "protocol": said}
+        table = reproduction(own([("vavae_f16d32", "control-fid", 0.5, more)]))
+        rows = table[(table["setting"] == f"ControlNet, {condition}") & table["ours"].notna()]
+        found = table[table["verdict"].isin(["differs", "other protocol"])]
+        assert len(rows) == (verdict == "differs")
+        assert found["verdict"].tolist() == [verdict]
 
     def test_strangers_and_undefined_scores_change_nothing(self, nothing):
         fed = own([("kl-f4c4", "psnr", 24.0, {}), ("uae", "psnr", np.nan, {})])

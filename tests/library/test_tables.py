@@ -219,6 +219,31 @@ class TestCorrelations:
             correlations(twins, pairs=pairs), correlations(without, pairs=pairs)
         )
 
+    def test_a_mean_over_a_few_faces_is_in_no_correlation(self, scores):
+        """What destroys all faces but one has an identity in the tables, but none to compare."""
+        who, few = "kl-f8c16", scores.copy()
+        plain = (few["metric"] == "identity") & (few["variant"] == "")
+        few.loc[plain & (few["autoencoder"] == who), ["value", "n"]] = [0.9999, 19]
+        pairs = [("rfid", "identity"), ("rfid", "face-recall")]
+        found = correlations(few, pairs=pairs)
+        without = correlations(scores[scores["autoencoder"] != who], pairs=pairs)
+        columns = ["value", "n", "low", "high", "p"]
+        pd.testing.assert_frame_equal(found[columns][:2], without[columns][:2])
+        assert (found["n"].tolist(), found["value"].isna().any()) == ([9, 9, 10, 10], False)
+        for note in found["note"][:2]:
+            assert "1 of 10 pairs left out" in note
+            assert note.endswith("Identity below n = 20 counts as missing: kl-f8c16 (n = 19)")
+        assert not found["note"][2:].any(), "recall is over the faces of the reference"
+        table = table5(few).set_index("Autoencoder")
+        shown = table.loc[[who], ["Identity [cosine] (mini-face)", "n Identity"]].iloc[0]
+        assert shown.tolist() == [0.9999, 19], "tables show the value"
+        few.loc[plain & (few["autoencoder"] == who), "n"] = 20
+        assert (correlations(few, pairs=pairs)["n"] == 10).all()
+        few.loc[plain, "n"] = range(1, 11)
+        note = correlations(few, pairs=pairs)["note"][0]
+        assert "0 of the 3 pairs" in note
+        assert note.endswith("(n = 3), 7 more")
+
     def test_too_few_autoencoders(self):
         table = correlations(make_scores(names={"a": "A", "b": "B"}), pairs=[("psnr", "canny")])
         assert table["value"].isna().all()

@@ -21,7 +21,17 @@ from seesaw.figures.style import (
     new_figure,
     styled,
 )
-from seesaw.score_table import describe, distinct, label, measured, pool, values, worse
+from seesaw.score_table import (
+    describe,
+    distinct,
+    few,
+    label,
+    left_out,
+    measured,
+    pool,
+    values,
+    worse,
+)
 from seesaw.stats import correlate
 
 Cell = tuple[str, str]
@@ -96,7 +106,8 @@ def scatter_grid(
             baseline |= draw_panel(axes[i, j], scores, frame, styles, name_y=not same_y)
             points.append(frame)
             drawn.append((axes[i, j], frame))
-    draw_key(figure, scores, styles, missing, baseline=baseline, key=key)
+    hollow = any(not frame["in_rho"].all() for frame in points)
+    draw_key(figure, scores, styles, missing, baseline=baseline, hollow=hollow, key=key)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # numbers are placed in pixels: nothing may move any more
     for axis, frame in drawn:
@@ -113,7 +124,10 @@ _POINTS = (
 
 
 def panel_points(scores: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """The points of one panel and, on every row, their oriented Spearman correlation."""
+    """The points of one panel and, on every row, their oriented Spearman correlation.
+
+    Points that rest on too few images are shown, but are not in it (``in_rho``).
+    """
     autoencoders = pool(scores)
     about_x, about_y = describe(scores, x), describe(scores, y)
     frame = pd.DataFrame(
@@ -133,6 +147,8 @@ def panel_points(scores: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
         }
     )
     found = correlate(worse(scores, x), worse(scores, y))
+    found = found.remarked(left_out(scores, x), left_out(scores, y))
+    frame["in_rho"] = (few(scores, x).isna() & few(scores, y).isna()).to_numpy()
     frame.attrs["correlation"] = found
     for name, value in asdict(found).items():
         frame["rho" if name == "value" else name] = value
@@ -149,7 +165,11 @@ def draw_panel(
     """Points, both axes pointing to better, rho in the title; whether a baseline was drawn."""
     size = frame["group"].map(frame["group"].value_counts())
     for row in frame.iloc[np.argsort(-size, kind="stable")].itertuples():  # the rare ones on top
-        axis.plot(row.x, row.y, **marker_style(styles[row.group]), zorder=3)
+        style = marker_style(styles[row.group])
+        if not row.in_rho:
+            style |= {"fillstyle": "none", "markeredgecolor": style["color"]}
+            style |= {"markeredgewidth": 0.8}
+        axis.plot(row.x, row.y, **style, zorder=3)
     axis.margins(0.12)
     axis.locator_params(nbins=5)
     about_x = describe(scores, frame["x_metric"].iloc[0])
@@ -213,10 +233,14 @@ def draw_key(
     missing: Sequence[str] = (),
     *,
     baseline: bool = False,
+    hollow: bool = False,
     words: str | None = None,
     key: Key = "autoencoder",
 ) -> None:
-    """Below all panels: names and looks, the baseline, how to read the axes, what is missing."""
+    """Below all panels: names and looks, the baseline, how to read the axes, what is missing.
+
+    ``hollow``: some points are, because :func:`seesaw.score_table.left_out` has words on them.
+    """
     entries = _key_entries(scores, key)
     handles = [Line2D([], [], **marker_style(styles[group]), label=text) for text, group in entries]
     if baseline:
@@ -225,6 +249,8 @@ def draw_key(
     words = words or (
         f"All axes point to better. {rho}: Spearman [95% interval], positive if both agree."
     )
+    if hollow:
+        words += f" Hollow: n too small, not in {rho}."
     if missing:
         words += f" Not measured: {', '.join(label(metric) for metric in missing)}."
     figure.legend(

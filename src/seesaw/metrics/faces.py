@@ -4,14 +4,17 @@ import numpy as np
 
 from seesaw.metrics import Measured, Options, Reading
 from seesaw.metrics.pairs import cosines, mean_reading, require_finite, shuffled_cosine
+from seesaw.registry import FEW_FACES
 from seesaw.shards import Shards, require_same_ids
 
 
 def identity(reference: Shards, source: Shards, options: Options) -> Measured:
     """Mean cosine of face embeddings, over the images with a face in both.
 
-    ``n`` is the number of those images. The variant ``shuffled`` pairs each of their faces with the
-    reconstructed face of another one of them: the level of different persons.
+    ``n`` is the number of those images; below :data:`seesaw.registry.FEW_FACES` a note says that
+    they are few, and no correlation takes the value (:func:`seesaw.score_table.worse`). The variant
+    ``shuffled`` pairs each of their faces with the reconstructed face of another one of them: the
+    level of different persons.
 
     Args:
         reference: fields ``found`` and ``embedding`` of the largest face.
@@ -34,9 +37,16 @@ def identity(reference: Shards, source: Shards, options: Options) -> Measured:
     require_finite(ids, b, "face embedding of the reconstruction")
     values = cosines(ids, a, b)
     column[both] = values
-    return Measured(
-        [mean_reading(values), shuffled_cosine(ids, a, b, options.seed)], {"value": column}
-    )
+    plain = mean_reading(values, note=few_faces(len(values)))
+    return Measured([plain, shuffled_cosine(ids, a, b, options.seed)], {"value": column})
+
+
+def few_faces(n: int) -> str:
+    """Words on a mean over ``n`` faces if they are few; else none."""
+    if n >= FEW_FACES:
+        return ""
+    faces = "1 face" if n == 1 else f"{n} faces"
+    return f"mean over {faces}; below {FEW_FACES} it is left out of correlations"
 
 
 def face_recall(reference: Shards, source: Shards, options: Options) -> Measured:

@@ -338,17 +338,18 @@ def expected_bias(covariance: np.ndarray, n: int, m: int | None = None) -> float
     return float(means * trace + covariances * (mixed + trace / 2) / 2)
 
 
-def bias_note(n: int, d: int, expected: float | None = None) -> str:
+def bias_note(n: int, d: int, expected: float | None = None, which: str = "images") -> str:
     """Words on the bias of a distance of ``n`` images with ``d`` features; none if n is ample.
 
     Args:
-        n: images.
+        n: images, of the smaller set if the two differ.
         d: length of a feature vector.
         expected: what :func:`expected_bias` says of them, if it can be said.
+        which: what the smaller set is called.
     """
     if n >= ENOUGH * d:
         return ""
-    words = f"{n} images for {d} feature dimensions: biased upwards, compare at equal n only"
+    words = f"{n} {which} for {d} feature dimensions: biased upwards, compare at equal n only"
     if n <= d:
         return words + " (fewer images than dimensions: singular covariance)"
     if expected is not None:
@@ -357,12 +358,22 @@ def bias_note(n: int, d: int, expected: float | None = None) -> str:
 
 
 def bias_of(reference: Statistics, other: Statistics) -> str:
-    """:func:`bias_note` of a distance, with the estimate where it is wanted and can be made."""
-    n, d = other.n, len(other.mean)
-    known = FEW * d <= n < ENOUGH * d and (reference.n == 0 or reference.n >= FEW * d)
-    larger = reference if reference.n == 0 or reference.n >= n else other
-    expected = expected_bias(larger.covariance, n, reference.n or None) if known else None
-    return bias_note(n, d, expected)
+    """:func:`bias_note` of a distance, with the estimate where it is wanted and can be made.
+
+    Each side adds a bias of its own, so the smaller one decides whether it is remarked, and both
+    are in the estimate, which is that of independent sets. A side whose n is unknown (0, of a file
+    of moments) is taken for endless.
+    """
+    sides = [(side, which) for side, which in ((other, "images"), (reference, "reference images"))
+             if side.n]  # fmt: skip
+    if not sides:
+        return ""
+    fewer, which = min(sides, key=lambda known: known[0].n)
+    larger = reference if fewer is other else other
+    n, d = fewer.n, len(fewer.mean)
+    estimated = FEW * d <= n < ENOUGH * d
+    expected = expected_bias(larger.covariance, n, larger.n or None) if estimated else None
+    return bias_note(n, d, expected, which)
 
 
 def rfid(reference: Shards, source: Shards, options: Options) -> Measured:

@@ -1,11 +1,12 @@
 """Our scores beside the published ones: difference, noise floor, verdict.
 
 A score counts as ours for a published autoencoder only if it was measured as the paper says: on
-ImageNet at 256 pixels, on 50,000 images, with the paper's networks. Anything else, such as a score
-of the mini world that bears the same name, is *other protocol* and is not compared.
+the 50,000 images of ImageNet val at 256 pixels, with the paper's networks, and with crop, rounding
+and posterior as this study reads the papers (the protocol ``seesaw``). That is judged by what the
+score's protocol says of its images, never by the name of a run. Anything else, such as a score of
+other photos or of the mini world, is *other protocol* and is not compared.
 """
 
-import re
 from collections.abc import Mapping
 from html import escape
 from string import Template
@@ -13,6 +14,8 @@ from string import Template
 import numpy as np
 import pandas as pd
 
+from seesaw import evaluation_set
+from seesaw.protocols import PROTOCOLS
 from seesaw.published.data import (
     GENERATION,
     IMAGES,
@@ -23,7 +26,7 @@ from seesaw.published.data import (
     printed,
     read,
 )
-from seesaw.registry import BACKBONES, METRICS, NETWORKS
+from seesaw.registry import BACKBONES, METRICS
 from seesaw.score_table import GFID_VARIANT, label, read_scores_csv
 
 COLUMNS = (
@@ -38,26 +41,30 @@ VERDICTS = {
     "other protocol": "there is a score, but not by the paper's protocol; it is not compared",
     "not run": "this run has no score",
 }
-NETWORK_WORDS: Mapping[str, tuple[str, ...]] = {
+DEPTH, SEGMENTATION = "dpt_hybrid_midas", "uniformer_upernet"
+PAPERS_NETWORKS: Mapping[str, tuple[str, ...]] = {
     "rfid": ("inception",),
     "ifid": ("inception",),
     "gfid": ("inception",),
     "control-fid": ("inception",),
-    "lpips": ("alex",),
+    "lpips": ("lpips-alex",),
     "canny": ("canny",),
-    "depth": ("midas",),
-    "segmentation": ("uniformer",),
-    "spatial": ("canny", "midas", "uniformer"),
+    "depth": (DEPTH,),
+    "segmentation": (SEGMENTATION,),
+    "spatial": ("canny", DEPTH, SEGMENTATION),
     "identity": ("buffalo_s",),
     "face-recall": ("buffalo_s",),
-    "clip": ("vit-b/32",),
-    "dino": ("vit-b/14",),
+    "clip": ("clip_vit_b32",),
+    "dino": ("dinov2_vitb14",),
     "latent-canny": ("canny",),
-    "latent-depth": ("midas",),
+    "latent-depth": (DEPTH,),
     "control-l1 canny": ("canny",),
-    "control-l1 depth": ("midas",),
+    "control-l1 depth": (DEPTH,),
 }
-"""Metric -> a word of each network that the papers use for it; no entry: none needed."""
+"""Metric (and variant) -> registry names of the papers' networks, in the order in which a score
+joins them; no entry: none needed. The same weights by another protocol have another name."""
+CHOICES = ("crop", "quantisation", "posterior")
+"""Choices that the papers do not state: those of the protocol ``seesaw``."""
 AUTOENCODER_COLUMN = {
     "seesaw_table2": "model",
     "seesaw_table3": "ae",
@@ -228,12 +235,7 @@ def _same_samples(variant: str, setting: str) -> bool:
 def _other_protocol(score: pd.Series, row: tuple) -> str:
     """How a score was measured otherwise than the published value; ``""``: likewise."""
     said = dict(part.split("=", 1) for part in str(score["protocol"]).split("; ") if "=" in part)
-    reasons = []
-    if "imagenet" not in said.get("data", "").lower():
-        reasons.append(f"data {said.get('data', 'not named')!r}, not ImageNet")
-    if said.get("resolution") != "256":
-        reasons.append(f"resolution {said.get('resolution', 'not named')}, not 256")
-    reasons += _other_network(row, str(score["network"]))
+    reasons = [*_other_images(said), *_other_network(row, str(score["network"]), said)]
     if row.metric not in FACES and (pd.isna(score["n"]) or int(score["n"]) != IMAGES):
         n = "unknown" if pd.isna(score["n"]) else f"{int(score['n']):,}"
         reasons.append(f"{n} images, not {IMAGES:,}")
@@ -253,25 +255,40 @@ def _other_protocol(score: pd.Series, row: tuple) -> str:
     return "; ".join(reasons)
 
 
-def _other_network(row: tuple, network: str) -> list[str]:
+def _other_images(said: Mapping[str, str]) -> list[str]:
+    """What was measured on, where it is not what the papers measured on."""
+    reasons, wanted = [], evaluation_set.IMAGENET_VAL
+    images = said.get(evaluation_set.KEY)
+    if images is None:
+        reasons.append(
+            f"images that its protocol does not name (no {evaluation_set.KEY}: it is of an older "
+            "version, measure it again)"
+        )
+    elif images != wanted:
+        reasons.append(f"evaluation set {images!r}, not {wanted!r}")
+    study = PROTOCOLS["seesaw"].protocol
+    choices = {"resolution": "256", **{key: getattr(study, key) for key in CHOICES}}
+    for key, choice in choices.items():
+        if said.get(key) != choice:
+            reasons.append(f"{key} {said.get(key, 'not named')}, not {choice}")
+    return reasons
+
+
+def _other_network(row: tuple, network: str, said: Mapping[str, str]) -> list[str]:
+    """Networks that are not the papers', by their registry names."""
     if row.setting == AS_REPORTED:
         return []
-    words = NETWORK_WORDS.get(row.metric) or NETWORK_WORDS.get(f"{row.metric} {row.variant}", ())
-    parts = [part.strip() for part in network.split("+") if part.strip()]
-    fitting = {word for word in words for part in parts if _is_network(part, word)}
-    if words and (fitting != set(words) or len(parts) != len(words)):
-        return [f"network {network or 'not named'}, not the paper's ({', '.join(words)})"]
-    return []
-
-
-def _is_network(name: str, word: str) -> bool:
-    """Whether a network of ours is the official one that ``word`` means, not a small one's."""
-    known = NETWORKS[name] if name in NETWORKS else None
-    stand_in = name.startswith("mini-") or "random" in name
-    if stand_in or (known is not None and known.weights == "trained"):
-        return False
-    text = f"{name} {known.label if known else ''}".lower()
-    return re.sub(r"[-_/ ]", "", word) in re.sub(r"[-_/ ]", "", text)
+    whole = f"{row.metric} {row.variant}"
+    found = {"network": (network, PAPERS_NETWORKS.get(row.metric) or PAPERS_NETWORKS.get(whole))}
+    if row.metric == "control-fid":
+        hints = PAPERS_NETWORKS.get(f"control-l1 {row.variant}")
+        found["condition network"] = (said.get("condition network", ""), hints)
+    reasons = []
+    for what, (name, wanted) in found.items():
+        parts = tuple(part.strip() for part in name.split("+") if part.strip())
+        if wanted and parts != wanted:
+            reasons.append(f"{what} {name or 'not named'}, not the paper's ({', '.join(wanted)})")
+    return reasons
 
 
 def _rank(rows: pd.DataFrame) -> None:

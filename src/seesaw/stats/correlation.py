@@ -1,7 +1,7 @@
 """A correlation with interval, p and reasons (:func:`correlate`), and its permutation test."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -40,6 +40,10 @@ class Correlation:
     method: str
     p_method: str = ""
     note: str = ""
+
+    def remarked(self, *words: str) -> "Correlation":
+        """The same with more words in its note; empty ones and repeated ones add nothing."""
+        return replace(self, note="; ".join(filter(None, dict.fromkeys([self.note, *words]))))
 
 
 def permutation_p(
