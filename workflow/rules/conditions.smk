@@ -1,3 +1,6 @@
+from seesaw.limits import job_minutes
+
+
 rule extract_conditions:
     """What one detector or feature network finds in one source's images."""
     input:
@@ -15,7 +18,9 @@ rule extract_conditions:
         batch_size=FEATURE_BATCH_SIZE,
         gpu=lambda wildcards: int(NETWORKS[wildcards.network].torch),
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=120,
+        runtime=lambda wildcards, attempt: job_minutes(
+            "extract_conditions", wildcards, config, least=120, attempt=attempt
+        ),
     params:
         version=get_network_version,
     script:

@@ -1,3 +1,13 @@
+from seesaw.limits import latents_mb
+
+
+def get_loss_memory(wildcards, attempt):
+    """In MB: the GMM loss keeps the latents of its training images."""
+    images = config["diffusability"].get("train_images", 0)
+    kept = latents_mb(AUTOENCODERS[wildcards.autoencoder], images)
+    return attempt * max(16000, 8000 + int(1.1 * kept))
+
+
 rule score_diffusability:
     """EQ, SE, VF and GMM loss of one frozen autoencoder: how its latents suit a diffusion model."""
     input:
@@ -18,7 +28,7 @@ rule score_diffusability:
     resources:
         batch_size=BATCH_SIZE,
         gpu=1,
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        mem_mb=get_loss_memory,
         runtime=600,
     params:
         version=get_diffusability_version,
