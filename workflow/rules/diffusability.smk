@@ -1,11 +1,11 @@
 from seesaw.limits import latents_mb
 
 
-def get_loss_memory(wildcards, attempt):
+def get_loss_memory(wildcards):
     """In MB: the GMM loss keeps the latents of its training images."""
     images = config["diffusability"].get("train_images", 0)
     kept = latents_mb(AUTOENCODERS[wildcards.autoencoder], images)
-    return attempt * max(16000, 8000 + int(1.1 * kept))
+    return max(16000, 8000 + int(1.1 * kept))
 
 
 rule score_diffusability:
@@ -28,7 +28,7 @@ rule score_diffusability:
     resources:
         batch_size=BATCH_SIZE,
         gpu=1,
-        mem_mb=get_loss_memory,
+        mem_mb=lambda wildcards, attempt: get_loss_memory(wildcards) * attempt,
         runtime=600,
     params:
         version=get_diffusability_version,
