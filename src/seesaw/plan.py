@@ -105,8 +105,9 @@ def cost_table(study: Study) -> "pd.DataFrame":
 
     Columns: rule; jobs; gpu_jobs, those that ask for a GPU; gpu_hours and kept_gb (1e9 bytes), over
     the jobs that are estimated (missing where none is); unestimated_hours and unestimated_kept, how
-    many jobs are not; longest_hours of one job on the GPUs that it asks for; runtime_hours, the
-    shortest limit that a GPU job of the rule declares; mem_mb, the largest.
+    many jobs are not; longest_hours of one job on the GPUs that it asks for, and runtime_hours, its
+    limit; late, how many jobs are estimated to take longer than their own limit; mem_mb, the
+    largest.
     """
     import pandas as pd
 
@@ -114,7 +115,7 @@ def cost_table(study: Study) -> "pd.DataFrame":
     rows = [_row(rule, [job for job in study.jobs if job.rule == rule], study) for rule in rules]
     rows.sort(key=lambda row: -(row["gpu_hours"] or 0))
     total: dict[str, Any] = {"rule": "total"}
-    for name in ("jobs", "gpu_jobs", "unestimated_hours", "unestimated_kept"):
+    for name in ("jobs", "gpu_jobs", "unestimated_hours", "unestimated_kept", "late"):
         total[name] = sum(row[name] for row in rows)
     for name in ("gpu_hours", "kept_gb"):
         total[name] = math.fsum(row[name] for row in rows if row[name] is not None)
@@ -129,7 +130,12 @@ def _row(rule: str, jobs: Sequence[Job], study: Study) -> dict[str, Any]:
     hours = [c.hours for c in costs if c.hours is not None]
     kept = [c.kept for c in costs if c.kept is not None]
     elapsed = [c.hours / max(job.gpu, 1) for c, job in zip(costs, jobs) if c.hours is not None]
-    limits = [job.runtime / 60 for job in jobs if job.gpu and job.runtime]
+    timed = [
+        ((c.hours or 0.0) / job.gpu, job.runtime / 60)
+        for c, job in zip(costs, jobs)
+        if job.gpu and job.runtime
+    ]
+    longest = max((hours for hours, _ in timed), default=None)
     return {
         "rule": rule,
         "jobs": len(jobs),
@@ -139,7 +145,8 @@ def _row(rule: str, jobs: Sequence[Job], study: Study) -> dict[str, Any]:
         "unestimated_hours": len(jobs) - len(hours),
         "unestimated_kept": len(jobs) - len(kept),
         "longest_hours": max(elapsed, default=None),
-        "runtime_hours": min(limits, default=None),
+        "runtime_hours": min((most for hours, most in timed if hours == longest), default=None),
+        "late": sum(hours > most for hours, most in timed),
         "mem_mb": max((job.mem_mb for job in jobs), default=0),
     }
 
@@ -247,7 +254,7 @@ def _notes(study: Study, table: "pd.DataFrame") -> list[str]:
         )
     hours = total["gpu_hours"]
     lines.append(f"{hours:,.0f} GPU-hours are {hours / 4 / 24:,.1f} days of four GPUs at work.")
-    late = body[body["longest_hours"].astype(float) > body["runtime_hours"].astype(float)]
+    late = body[body["late"] > 0]
     if len(late):
         lines.append(
             f"Longer than their limit, by this estimate: {', '.join(late['rule'])}; raise it with "

@@ -22,11 +22,11 @@ from seesaw.autoencoders.base import (
     to_uint8,
 )
 from seesaw.batching import Batched, fitted_sizes
-from seesaw.files import sha256_of, write_json
+from seesaw.files import digest_of, sha256_of, write_json
 from seesaw.latent_statistics import LatentStatistics
 from seesaw.progress import progress
 from seesaw.seeds import normal_per_image
-from seesaw.shards import Shards, ShardWriter
+from seesaw.shards import Shards, ShardWriter, batches_after
 from seesaw.speed import Timed, speed
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ def reconstruct_images(
     device: str,
     quantisation: str = "uint8-round",
     output_speed: str | Path | None = None,
+    version: str | None = None,
 ) -> None:
     """Encode and decode every image of a packed split.
 
@@ -119,8 +120,9 @@ def reconstruct_images(
     of values outside [-1, 1] before rounding), in the order of the split. The manifest's ``meta``
     holds the statistics of the latents as stored
     (:class:`seesaw.latent_statistics.LatentStatistics`). Batches that do not fit into memory are
-    halved; ``meta`` then says so (``fitted_batch_size``). Speed and memory, which no two runs have
-    alike, are in a file of their own.
+    halved; ``meta`` then says so (``fitted_batch_size``). A run that was killed goes on after its
+    last whole shard. Speed and memory, which no two runs have alike, are in a file of their own;
+    they are those of the run that ended, of the images that it did.
 
     Args:
         family: autoencoder family or ``"module:Class"``.
@@ -135,6 +137,8 @@ def reconstruct_images(
         device: torch device.
         quantisation: ``"uint8-round"`` (half up) or ``"uint8-floor"``.
         output_speed: JSON to write, see :func:`seesaw.speed.speed`; None: none.
+        version: of the code that reconstructs; shards of another one are not gone on with, and
+            without one none are.
 
     Raises:
         ValueError: the autoencoder breaks its contract or makes NaN or infinity; then the images
@@ -151,35 +155,46 @@ def reconstruct_images(
         "parameters": _parameter_count(autoencoder),
         "source": dict(source.meta),
     }
+    resume = None
+    if version is not None:
+        depends = [meta, version, family, dict(config), sha256_of(images), posterior, shard_size]
+        resume = digest_of(depends)
     encode_timed = Timed(
         partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device), device
     )
     decode_timed = Timed(partial(decode_batch, autoencoder, quantisation=quantisation), device)
     encode, decode = Batched(encode_timed, "encoding"), Batched(decode_timed, "decoding")
     statistics = LatentStatistics(autoencoder.latent_shape)
-    clipped_shares, start = [], time.monotonic()
-    batches = progress(
-        source.batches(["images"], batch_size),
-        total=-(-len(source) // batch_size),
-        what=f"reconstructing {len(source)} images",
-        unit="batche",
-    )
-    with torch.inference_mode(), ShardWriter(output, shard_size=shard_size, meta=meta) as writer:
-        for batch in batches:
+    writer = ShardWriter(output, shard_size=shard_size, meta=meta, resume=resume)
+    with torch.inference_mode(), writer:
+        first, start = writer.done, time.monotonic()
+        for stored in writer.kept("latents"):
+            statistics.add(stored)
+        clipped_shares = [clipped.copy() for clipped in writer.kept("clipped")]
+        batches = progress(
+            batches_after(source, ["images"], batch_size, first),
+            total=-(-(len(source) - first) // batch_size),
+            what=f"reconstructing {len(source) - first} images",
+            unit="batche",
+        )
+        for batch, old in batches:
             latents = encode(batch["images"], batch.ids)
             reconstructions, clipped = decode(latents, batch.ids)
-            stored = latents.cpu().numpy()
-            writer.add(
-                batch.ids, {"images": reconstructions, "latents": stored, "clipped": clipped}
-            )
-            statistics.add(stored)
-            clipped_shares.append(clipped)
+            found = {"images": reconstructions, "latents": latents.cpu().numpy()}
+            found = {field: array[old:] for field, array in {**found, "clipped": clipped}.items()}
+            meta.update(fitted_sizes(encode, decode))
+            writer.add(batch.ids[old:], found)
+            statistics.add(found["latents"])
+            clipped_shares.append(found["clipped"])
+        if first == len(source):  # killed at the very end: the last shard again, to be timed
+            for batch in source.batches(["images"], batch_size, shards=[len(source.shards) - 1]):
+                decode(encode(batch["images"], batch.ids), batch.ids)
         meta["latents"] = statistics.summary()
         meta["clipped_share"] = float(np.concatenate(clipped_shares).mean(dtype=np.float64))
-        meta.update(fitted_sizes(encode, decode))
     if output_speed is not None:
         write_json(output_speed, speed(autoencoder, encode_timed, decode_timed, device))
-    logger.info("%.1f images/s on %s", len(source) / (time.monotonic() - start), device)
+    rate = (len(source) - first) / (time.monotonic() - start)
+    logger.info("%.1f images/s on %s", rate, device)
 
 
 def _parameter_count(autoencoder: nn.Module) -> int | None:

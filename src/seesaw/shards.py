@@ -131,7 +131,8 @@ class ShardWriter:
         meta: what the reader should know about the set; may be filled until the exit.
         resume: for sets that take hours, a digest of all that their arrays depend on
             (:func:`seesaw.files.digest_of`). Whole shards that a killed writer with the same digest
-            left are then kept, see :attr:`done`.
+            left are then kept, see :attr:`done` and :meth:`kept`, and so is what its ``meta`` had
+            and this one's has not.
     """
 
     def __init__(
@@ -175,6 +176,16 @@ class ShardWriter:
         """How many images are in whole shards, kept ones included."""
         return sum(shard["n"] for shard in self._shards)
 
+    def kept(self, field: str) -> Iterator[np.ndarray]:
+        """A field of the images in whole shards: ``(n, ...)`` of each shard, in order.
+
+        Nothing where there is no shard yet, or where they have no such field.
+        """
+        if self._fields is not None and field in self._fields:
+            dtype = {field: self._fields[field]["dtype"]}
+            for shard in self._shards:
+                yield _mapped(self.manifest.parent / shard["file"], dtype)[1][field]
+
     @property
     def _unfinished(self) -> Path:
         return self.manifest.with_name("unfinished.json")
@@ -190,6 +201,7 @@ class ShardWriter:
         if not all(file.is_file() and sha256_of(file) == sha for file, sha in files):
             return False
         self._shards, self._fields = left["shards"], left["fields"]
+        self.meta.update({k: v for k, v in left.get("meta", {}).items() if k not in self.meta})
         for file, _ in files:
             self._seen.update(_ids_of(file))
         logger.info("%s: going on after %d images", self.manifest.parent, self.done)
@@ -243,8 +255,22 @@ class ShardWriter:
         self._ids = self._ids[n:]
         self._parts = [{field: array[n:].copy() for field, array in joined.items()}]
         if self.resume:
-            left = {"resume": self.resume, "fields": self._fields, "shards": self._shards}
-            write_json(self._unfinished, left)
+            left = {"resume": self.resume, "fields": self._fields, "meta": self.meta}
+            write_json(self._unfinished, {**left, "shards": self._shards})
+
+
+def _mapped(file: Path, dtypes: Mapping[str, str]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Ids and arrays of a shard, mapped copy-on-write; safetensors' own slices are copies."""
+    with open(file, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    arrays = {}
+    for field, dtype in dtypes.items():
+        shape, (start, _) = header[field]["shape"], header[field]["data_offsets"]
+        flat = np.frombuffer(content, np.dtype(dtype), math.prod(shape), offset=8 + length + start)
+        arrays[field] = flat.reshape(shape)
+    return json.loads(header["__metadata__"]["ids"]), arrays
 
 
 def _ids_of(file: Path) -> list[str]:
@@ -267,6 +293,26 @@ def batches_in_shards(
         for shard in range(start, n, shard_size)
         for at in range(shard, min(shard + shard_size, n), batch_size)
     ]
+
+
+def batches_after(
+    source: "Shards", fields: Sequence[str], batch_size: int, done: int
+) -> Iterator[tuple[Batch, int]]:
+    """The batches of ``source`` that reach beyond its first ``done`` images.
+
+    They are those of a run from 0, so that a run that goes on after ``done`` images computes the
+    same. Each comes with the number of its first rows that belong to the images that are done: 0,
+    unless these end inside a batch.
+    """
+    start = 0
+    for index, shard in enumerate(source.shards):
+        if start + shard["n"] > done:
+            for batch in source.batches(fields, batch_size, shards=[index]):
+                if start + len(batch) > done:
+                    yield batch, max(done - start, 0)
+                start += len(batch)
+        else:
+            start += shard["n"]
 
 
 class Shards:
@@ -353,6 +399,16 @@ class Shards:
             row += shard["n"]
         return whole
 
+    def pieces(self, field: str, first: int, end: int) -> Iterator[np.ndarray]:
+        """A field of images ``first`` to ``end`` in stored order, in pieces of the mapped files."""
+        self._check([field])
+        start = 0
+        for index, shard in enumerate(self.shards):
+            low, high = max(first - start, 0), min(end - start, shard["n"])
+            if low < high:
+                yield self._mapped(index, [field])[1][field][low:high]
+            start += shard["n"]
+
     def take(self, ids: Sequence[str], fields: Sequence[str]) -> Batch:
         """The images named by ``ids``, in that order; an id may occur more than once."""
         self._check(fields)
@@ -407,19 +463,8 @@ class Shards:
         return load_file(path)
 
     def _mapped(self, index: int, fields: Sequence[str]) -> tuple[list[str], dict[str, np.ndarray]]:
-        """Ids and arrays of a shard, mapped copy-on-write; safetensors' own slices are copies."""
-        with open(self.path.parent / self.shards[index]["file"], "rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
-            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        arrays = {}
-        for field in fields:
-            shape, (start, _) = header[field]["shape"], header[field]["data_offsets"]
-            dtype = np.dtype(self.fields[field]["dtype"])
-            count = math.prod(shape)
-            flat = np.frombuffer(content, dtype, count, offset=8 + length + start)
-            arrays[field] = flat.reshape(shape)
-        return json.loads(header["__metadata__"]["ids"]), arrays
+        file = self.path.parent / self.shards[index]["file"]
+        return _mapped(file, {field: self.fields[field]["dtype"] for field in fields})
 
     def _check(self, fields: Sequence[str]) -> None:
         for field in fields:

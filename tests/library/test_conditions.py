@@ -3,15 +3,18 @@
 Statistics of features are kept beside them, and are those of the vectors.
 """
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
 
 from seesaw import conditions
 from seesaw.conditions import extract_conditions
+from seesaw.files import read_json, write_json
 from seesaw.metrics import Options
 from seesaw.metrics.frechet import rfid, statistics, statistics_of, to_arrays
-from seesaw.shards import Shards, ShardWriter
+from seesaw.shards import Shards, ShardWriter, write_manifest, write_shard
 
 
 @pytest.fixture
@@ -24,15 +27,13 @@ def images(tmp_path):
     return tmp_path / "val/manifest.json"
 
 
-def extract(images, tmp_path, batch_size, network="canny"):
-    output = tmp_path / f"{network}-{batch_size}" / "manifest.json"
+def extract(images, tmp_path, batch_size, network="canny", name=None, **options):
+    output = tmp_path / (name or f"{network}-{batch_size}") / "manifest.json"
     extract_conditions(
-        network=network,
-        weights=None,
+        **{"network": network, "weights": None, "device": "cpu", **options},
         images=images,
         output=output,
         batch_size=batch_size,
-        device="cpu",
     )
     return Shards(output)
 
@@ -140,6 +141,113 @@ def test_a_network_that_makes_nan_names_the_image(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="means: feature vector of image 'i07' is NaN"):
         extract_means(path, tmp_path, monkeypatch, bad=3)
     assert not (tmp_path / "means-4/manifest.json").exists()
+
+
+# -------------------------------------------------------------------------------- cut and resumed
+
+
+class Cut(Means):
+    """Features and a map, of so many batches; then it stops. The last number is the batch's size.
+
+    So what it computes depends on how images are cut into batches, as on a GPU the last bits do.
+    """
+
+    def __init__(self, width=12, batches=10**6):
+        super().__init__(width)
+        self.left, self.sizes = batches, []
+
+    def extract(self, images):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.sizes.append(len(images))
+        found = super().extract(images)
+        found["features"][:, -1] = len(images)
+        return {**found, "map": images[:, 0, :4, :4]}
+
+
+def run(images, folder, monkeypatch, network, **options):
+    monkeypatch.setattr(conditions, "load_network", lambda *_: network)
+    return extract(images, folder.parent, 4, "means", folder.name, **{"version": "1", **options})
+
+
+def cut_and_resume(images, tmp_path, monkeypatch, cut, width=12, between=None, **again):
+    """A run, and one that is cut after ``cut`` batches and goes on: its network, both folders."""
+    whole, other, last = tmp_path / "whole", tmp_path / "other", Cut(width)
+    run(images, whole, monkeypatch, Cut(width))
+    with pytest.raises(KeyboardInterrupt):
+        run(images, other, monkeypatch, Cut(width, cut))
+    assert not (other / "manifest.json").exists()
+    if between:
+        between()
+    run(images, other, monkeypatch, last, **again)
+    return last, whole, other
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("width", "attached"), [(12, 1), (48, 0)])
+@pytest.mark.parametrize(("cut", "todo"), [(0, 8), (2, 8), (3, 5), (5, 5), (7, 2)])
+def test_a_run_that_was_cut_off_goes_on(images, tmp_path, monkeypatch, cut, todo, width, attached):
+    """25 images in shards of 10, batches of 4: 4, 4, 2, 4, 4, 2, 4, 1."""
+    found, whole, other = cut_and_resume(images, tmp_path, monkeypatch, cut, width)
+    assert found.sizes == [4, 4, 2, 4, 4, 2, 4, 1][8 - todo :]
+    assert contents(other) == contents(whole)
+    assert len(list(other.glob("attached-*"))) == attached
+    read, vectors = statistics_of(Shards(other / "manifest.json")), Shards(whole / "manifest.json")
+    expected = statistics(vectors.load("features"))
+    np.testing.assert_array_equal(read.mean, expected.mean)
+    np.testing.assert_array_equal(read.covariance, expected.covariance)
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_where_shards_end_inside_those_of_the_images(images, tmp_path, monkeypatch, cut):
+    """Images in shards of 3, 10 and 12: batches of 3; 4, 4, 2; 4, 4, 4. Written in shards of 12."""
+    source, pixels = Shards(images), Shards(images).load("images")
+    entries, at = [], 0
+    for index, size in enumerate((3, 10, 12)):
+        rows = slice(at, at + size)
+        entries.append(write_shard(tmp_path, index, source.ids[rows], {"images": pixels[rows]}))
+        at += size
+    write_manifest(tmp_path / "manifest.json", entries, source.fields, {})
+    found, *folders = cut_and_resume(tmp_path / "manifest.json", tmp_path, monkeypatch, cut)
+    assert len(found.sizes) == (7 if cut < 4 else 4)  # the 12th image is in the fourth batch
+    assert contents(folders[0]) == contents(folders[1])
+
+
+def other_pixels(images):
+    """Another digest of the last shard in the manifest."""
+    content = read_json(images)
+    content["shards"][2]["sha256"] = "other"
+    write_json(images, content)
+
+
+@pytest.mark.parametrize("change", ["version", "weights", "images", "no version"])
+def test_what_another_run_left_is_not_gone_on_with(images, tmp_path, monkeypatch, change):
+    (tmp_path / "weights").write_text("other")
+    again = {
+        "version": {"version": "2"},
+        "weights": {"weights": tmp_path / "weights"},
+        "images": {"between": partial(other_pixels, images)},
+        "no version": {"version": None},
+    }
+    found, *_ = cut_and_resume(images, tmp_path, monkeypatch, 7, **again[change])
+    assert len(found.sizes) == 8
+
+
+def test_batches_that_were_halved_before_the_cut_are_recorded(images, tmp_path, monkeypatch):
+    class Narrow(Cut):
+        def extract(self, images):
+            if len(images) > 3:
+                raise MemoryError
+            return super().extract(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(images, tmp_path / "cut", monkeypatch, Narrow(12, 5))
+    found = run(images, tmp_path / "cut", monkeypatch, Cut())
+    assert found.meta["fitted_batch_size"] == {"means": 2}
 
 
 def test_maps_have_no_statistics(images, tmp_path):

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from seesaw.neighbours.search import DISTANCES, TopK, find_neighbours, offer, reference_ranks
+from seesaw.neighbours.search import (
+    DISTANCES,
+    Queries,
+    TopK,
+    find_neighbours,
+    offer,
+    reference_ranks,
+)
 from seesaw.neighbours.table import merge_neighbours
 from seesaw.reconstruct import reconstruct_images
 from seesaw.shards import Shards, ShardWriter
@@ -123,6 +130,62 @@ def test_parts_batches_and_shards_change_nothing(tmp_path, world):
     pd.testing.assert_frame_equal(one, search(tmp_path, world, name="b", parts=3, batch_size=13))
     other_shards = write_images(tmp_path / "other", "r", 200, 31, 1)
     pd.testing.assert_frame_equal(one, search(tmp_path, world, name="c", pool=other_shards))
+
+
+def test_queries_are_read_from_their_shards_as_they_are_needed(tmp_path, world, monkeypatch):
+    """Never all of them at once; blocks of 7 reach over the ends of the shards of 20."""
+    whole = search(tmp_path, world)
+    asked = []
+    read = Queries.rows
+
+    def rows(self, first, end):
+        asked.append(end - first)
+        return read(self, first, end)
+
+    monkeypatch.setattr(Queries, "rows", rows)
+    monkeypatch.setattr(Shards, "load", None)
+    monkeypatch.setattr("seesaw.neighbours.search.QUERY_BYTES", 7 * 4 * 48)
+    pd.testing.assert_frame_equal(whole, search(tmp_path, world, name="b"))
+    assert set(asked) == {7, 2}
+
+
+def test_rows_of_queries(tmp_path, world):
+    search(tmp_path, world)
+    shards = Shards(tmp_path / "rec-a/manifest.json")
+    queries, all_of_them = Queries(shards, "cpu"), shards.load("latents").reshape(30, 48)
+    assert (queries.width, queries.held) == (48, None)
+    for first, end in ((0, 30), (3, 20), (20, 30), (18, 23), (4, 4)):
+        np.testing.assert_array_equal(queries.rows(first, end), all_of_them[first:end])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_rows_of_queries_on_a_gpu(tmp_path, world, monkeypatch):
+    search(tmp_path, world)
+    shards = Shards(tmp_path / "rec-a/manifest.json")
+    held = Queries(shards, "cuda")
+    monkeypatch.setattr("seesaw.neighbours.search.ROOM", 0.0)
+    read = Queries(shards, "cuda")
+    assert (held.held.shape, read.held) == ((30, 48), None)
+    assert torch.equal(held.rows(18, 23), read.rows(18, 23))
+
+
+def test_the_merge_is_that_of_all_tables_at_once(tmp_path, world):
+    merged = search(tmp_path, world, parts=5)  # of 4 shards: the last part has found nothing
+    table = pd.concat([pd.read_parquet(tmp_path / f"a-{part}.parquet") for part in range(5)])
+    keys = ["distance", "references", "query"]
+    table = table.sort_values([*keys, "cost", "neighbour"], ignore_index=True)
+    table = table[table.groupby(keys).cumcount() < 5].reset_index(drop=True)
+    columns = [column for column in table if column != "rank"]
+    pd.testing.assert_frame_equal(merged[columns], table[columns].astype(merged[columns].dtypes))
+    assert (merged["rank"] == np.tile(np.arange(5), 30 * 4)).all()
+
+
+def test_a_query_with_too_few_neighbours_stops_the_merge(tmp_path, world):
+    search(tmp_path, world)
+    table = pd.read_parquet(tmp_path / "a-0.parquet")
+    table[table.index != 7].to_parquet(tmp_path / "short.parquet")
+    with pytest.raises(ValueError, match="1 queries have fewer than 5 neighbours in .*short"):
+        merge_neighbours(parts=[tmp_path / "short.parquet"], output=tmp_path / "x.parquet", k=5)
 
 
 def test_msd_is_the_mean_squared_difference(tmp_path, world):

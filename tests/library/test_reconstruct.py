@@ -1,5 +1,7 @@
 """Reconstruction: the border between uint8 images and autoencoders."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,18 @@ class Shift(torch.nn.Module):
         return out
 
 
+class Cut(Shift):
+    """Decodes so many batches and stops; what it decodes depends on the batch that it came in."""
+
+    left, sizes = 0, []
+
+    def decode(self, latents):
+        if len(Cut.sizes) == Cut.left:
+            raise KeyboardInterrupt
+        Cut.sizes.append(len(latents))
+        return super().decode(latents) + len(latents) / 20
+
+
 class NoModule:
     """A person's class without torch: channels of 2 x 2 means as tokens, which it cannot undo."""
 
@@ -60,7 +74,7 @@ def images(tmp_path):
 
 def run(
     images, tmp_path, *, batch_size=4, shard_size=10, posterior="mean", name="out", seed=0,
-    family="Shift", **config,
+    family="Shift", version=None, **config,
 ):  # fmt: skip
     output = tmp_path / name / "manifest.json"
     reconstruct_images(
@@ -75,6 +89,7 @@ def run(
         posterior=posterior,
         seed=seed,
         device="cpu",
+        version=version,
     )
     return Shards(output)
 
@@ -141,6 +156,67 @@ def test_a_class_that_is_no_module_is_measured_as_far_as_it_goes(images, tmp_pat
     assert row["Compression (numbers of the image / of the latent)"] == 4
     assert row["Encoding [images/s]"] > 0
     assert row["n images"] == 23
+
+
+def run_until(monkeypatch, batches, images, tmp_path, **options):
+    """A run of :class:`Cut`; sizes of the batches that it decoded."""
+    monkeypatch.setattr(Cut, "left", batches)
+    monkeypatch.setattr(Cut, "sizes", [])
+    stops = batches < 7
+    with pytest.raises(KeyboardInterrupt) if stops else nullcontext():
+        run(images, tmp_path, family="Cut", **{"version": "1", **options})
+    return Cut.sizes
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "speed.json"}
+
+
+SIZES = [4, 4, 2, 4, 4, 2, 3]  # of 23 images in shards of 10
+
+
+@pytest.mark.parametrize(
+    ("cut", "shard_size", "done"), [(0, 10, 0), (2, 10, 0), (3, 10, 3), (5, 10, 3), (6, 10, 6),
+                                    (3, 7, 1), (4, 7, 4), (6, 9, 5)]
+)  # fmt: skip
+@pytest.mark.parametrize("posterior", ["mean", "sample"])
+def test_a_run_that_was_cut_off_goes_on(
+    images, tmp_path, monkeypatch, posterior, cut, shard_size, done
+):
+    options = {"posterior": posterior, "shard_size": shard_size, "spread": 0.3, "amount": 0.1}
+    world = (images, tmp_path)
+    assert run_until(monkeypatch, 99, *world, name="whole", **options) == SIZES
+    run_until(monkeypatch, cut, *world, name="cut", **options)
+    assert not list((tmp_path / "cut").glob("*manifest.json"))
+    assert run_until(monkeypatch, 99, *world, name="cut", **options) == SIZES[done:]
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    timed = read_json(tmp_path / "cut/speed.json")["decode"]
+    assert timed["images"] <= sum(SIZES[done:])
+
+
+def test_speed_where_the_run_was_cut_off_at_the_very_end(images, tmp_path, monkeypatch):
+    """All shards are there, the manifest is not: the last three images are timed, not written."""
+    run_until(monkeypatch, 99, images, tmp_path, name="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("seesaw.shards.write_manifest", full)
+        with pytest.raises(OSError, match="full"):
+            run_until(patch, 99, images, tmp_path, name="cut")
+    assert run_until(monkeypatch, 99, images, tmp_path, name="cut") == [3]
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert read_json(tmp_path / "cut/speed.json")["decode"]["images"] == 3
+
+
+def full(*words):
+    raise OSError("disk full")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"version": "2"}, {"version": None}, {"seed": 1}, {"amount": 0.1}, {"posterior": "sample"}],
+)
+def test_what_another_run_left_is_not_gone_on_with(images, tmp_path, monkeypatch, change):
+    run_until(monkeypatch, 6, images, tmp_path)
+    assert run_until(monkeypatch, 99, images, tmp_path, **change) == SIZES
 
 
 @pytest.mark.parametrize("posterior", ["mean", "sample"])

@@ -22,10 +22,12 @@ from seesaw.files import (
 from seesaw.shards import (
     Shards,
     ShardWriter,
+    batches_after,
     batches_in_shards,
     describe,
     require_same_ids,
     write_manifest,
+    write_shard,
 )
 
 
@@ -265,6 +267,64 @@ def test_shards_that_another_run_left_are_not_gone_on_with(tmp_path):
     cut()
     make(tmp_path)
     assert names(tmp_path) == ["manifest.json", *(f"shard-0000{i}.safetensors" for i in range(3))]
+
+
+def write_three(path, seed, *, stop):
+    """Three images in shards of two, or what is left of them; what a writer found at its start."""
+    with ShardWriter(path, shard_size=2, meta={"seed": seed}, resume="a") as writer:
+        found = [part.tolist() for part in writer.kept("score")]
+        assert list(writer.kept("other")) == []
+        rows = np.arange(writer.done, 3.0)
+        if stop:
+            writer.meta["fitted"] = {"step": 3}
+        writer.add([f"i{row:.0f}" for row in rows], {"score": rows})
+        if stop:
+            writer.meta["fitted"] = "after the last whole shard"
+            raise RuntimeError("stop")
+    return found
+
+
+def test_what_was_kept_can_be_read_and_keeps_its_meta(tmp_path):
+    path = tmp_path / "manifest.json"
+    with pytest.raises(RuntimeError, match="stop"):
+        write_three(path, 1, stop=True)
+    assert write_three(path, 2, stop=False) == [[0.0, 1.0]]
+    assert Shards(path).meta == {"seed": 2, "fitted": {"step": 3}}
+    assert write_three(path, 2, stop=False) == []
+
+
+def uneven(folder):
+    """Three shards of 4, 1 and 4 images."""
+    path, _ = make(folder, n=9, shard_size=4)
+    content = read_json(path)
+    arrays = load_file(folder / "shard-00001.safetensors")
+    for index, rows in ((1, slice(0, 1)), (2, slice(1, 5))):
+        some = {field: np.concatenate([array, array])[rows] for field, array in arrays.items()}
+        ids = [f"x{index}{row}" for row in range(len(some["score"]))]
+        content["shards"][index] = write_shard(folder, index, ids, some)
+    write_manifest(path, content["shards"], content["fields"], {})
+    return Shards(path)
+
+
+@pytest.mark.parametrize("done", range(10))
+def test_batches_after_are_those_of_a_whole_run(tmp_path, done):
+    shards = uneven(tmp_path)
+    every = list(batches_after(shards, ["score"], 3, 0))
+    assert [len(batch) for batch, old in every] == [3, 1, 1, 3, 1]
+    assert {old for _, old in every} == {0}
+    found = list(batches_after(shards, ["score"], 3, done))
+    wanted = [batch.ids for batch, _ in every][len(every) - len(found) :]
+    assert [batch.ids for batch, _ in found] == wanted
+    assert [i for batch, old in found for i in batch.ids[old:]] == shards.ids[done:]
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 9), (0, 4), (3, 6), (4, 5), (8, 9), (5, 5)])
+def test_pieces_are_rows_of_the_mapped_files(tmp_path, first, end):
+    shards = uneven(tmp_path)
+    found = list(shards.pieces("images", first, end))
+    whole = shards.load("images")
+    assert np.array_equal(np.concatenate([whole[:0], *found]), whole[first:end])
+    assert all(len(piece) and not piece.flags.owndata for piece in found)
 
 
 def test_batches_that_end_with_each_shard():

@@ -232,6 +232,8 @@ def test_the_cost_table(clone, papers, tmp_path):
     assert total["kept_gb"] == pytest.approx(rules["kept_gb"].sum())
     assert (rules.loc[rules["gpu_jobs"] > 0, "gpu_hours"] > 0).all()
     assert total["unestimated_hours"] == 0
+    assert total["late"] == 0, rules.index[rules["late"] > 0]
+    assert "Longer than their limit" not in done.stdout
     assert not (clone / "results").exists()
 
 

@@ -1,4 +1,5 @@
 from seesaw.registry import NETWORKS
+from seesaw.limits import job_minutes
 
 
 rule extract_conditions:
@@ -18,7 +19,9 @@ rule extract_conditions:
         batch_size=FEATURE_BATCH_SIZE,
         gpu=lambda wildcards: int(NETWORKS[wildcards.network].torch),
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=120,
+        runtime=lambda wildcards, attempt: job_minutes(
+            "extract_conditions", wildcards, config, least=120, attempt=attempt
+        ),
     params:
         version=get_network_version,
     script:

@@ -1,4 +1,12 @@
 from seesaw.config import loss_networks
+from seesaw.limits import latents_mb
+
+
+def get_loss_memory(wildcards):
+    """In MB: the GMM loss keeps the latents of its training images."""
+    images = config["diffusability"].get("train_images", 0)
+    kept = latents_mb(AUTOENCODERS[wildcards.autoencoder], images)
+    return max(16000, 8000 + int(1.1 * kept))
 
 
 rule score_diffusability:
@@ -21,7 +29,7 @@ rule score_diffusability:
     resources:
         batch_size=BATCH_SIZE,
         gpu=1,
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        mem_mb=lambda wildcards, attempt: get_loss_memory(wildcards) * attempt,
         runtime=600,
     params:
         version=get_diffusability_version,

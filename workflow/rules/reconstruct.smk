@@ -1,3 +1,6 @@
+from seesaw.limits import job_minutes
+
+
 rule reconstruct_images:
     """Encode and decode the evaluation images in one pass; keep images and latents."""
     input:
@@ -16,7 +19,9 @@ rule reconstruct_images:
         batch_size=BATCH_SIZE,
         gpu=1,
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=120,
+        runtime=lambda wildcards, attempt: job_minutes(
+            "reconstruct_images", wildcards, config, least=120, attempt=attempt
+        ),
     params:
         version=get_family_version("reconstruct"),
         model=get_model,

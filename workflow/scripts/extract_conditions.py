@@ -15,5 +15,6 @@ if __name__ == "__main__":
         images=snakemake.input.images,
         output=snakemake.output.manifest,
         batch_size=snakemake.resources.batch_size,
+        version=snakemake.params.version,
         device=device,
     )

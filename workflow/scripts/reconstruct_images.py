@@ -19,6 +19,7 @@ if __name__ == "__main__":
         shard_size=snakemake.params.shard_size,
         posterior=snakemake.params.posterior,
         quantisation=snakemake.params.quantisation,
+        version=snakemake.params.version,
         seed=snakemake.params.seed,
         device=device,
     )

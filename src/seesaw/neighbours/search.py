@@ -1,7 +1,9 @@
 """Search: the K nearest reference latents of every evaluation latent, exactly.
 
 Reference latents are never stored: a shard of reference images is encoded, compared and forgotten
-(1.28 million latents of a high-dimensional autoencoder are half a terabyte). A float32 matrix
+(1.28 million latents of a high-dimensional autoencoder are half a terabyte). Nor are those of the
+evaluation images held in the host's memory: they go to the GPU shard by shard, once if they fit
+there (50,000 of 768 x 16 x 16 are 39 GB), else for every block of references. A float32 matrix
 product proposes candidates; a candidate that could enter a running top-K is measured again in
 float64. So the result depends neither on block sizes nor on how many jobs share the shards.
 
@@ -9,6 +11,7 @@ Costs follow the official iFID code (tongdaxu/Making-rFID-Predictive-of-Diffusio
 commit bac6ede): squared L2, or minus the cosine of the flattened latents.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +37,7 @@ BLOCK_BYTES = 1 << 28  # reference latents compared at a time
 BLOCK_ROWS = (1024, 16384)  # and how many these are at least and at most
 COST_VALUES = 1 << 27  # approximate costs at a time
 PAIR_VALUES = 1 << 24  # numbers of candidate pairs measured at a time
+ROOM = 0.6  # share of a GPU's free memory that all queries may take
 
 
 def reference_ranks(ids: Sequence[str], seed: int) -> np.ndarray:
@@ -244,10 +248,10 @@ def find_neighbours(
     ranks = reference_ranks(pool.ids, seed)
     row_of = {image_id: row for row, image_id in enumerate(queries.ids)} if exclude_self else {}
     tops = {d: {size: TopK(len(queries), k) for size in sizes} for d in distances}
-    latents = _on_device(torch.from_numpy(queries.load("latents")).flatten(1), device)
+    latents = Queries(queries, device)
     low, high = BLOCK_ROWS
-    rows = min(max(BLOCK_BYTES // (4 * latents.shape[1]), low), high)
-    chunk = max(1, min(QUERY_BYTES // (4 * latents.shape[1]), COST_VALUES // rows))
+    rows = min(max(BLOCK_BYTES // (4 * latents.width), low), high)
+    chunk = max(1, min(QUERY_BYTES // (4 * latents.width), COST_VALUES // rows))
     encode = Batched(
         partial(encode_batch, autoencoder, posterior=posterior, seed=seed, device=device),
         "encoding",
@@ -263,10 +267,10 @@ def find_neighbours(
         for ids, index, encoded in _encoded(pool, range(part, len(pool.shards), parts), **search):
             members = {size: np.flatnonzero(ranks[index] < limits[size]) for size in sizes}
             own = [(row_of[i], row) for row, i in enumerate(ids) if i in row_of]
-            for first in range(0, len(latents), chunk):
+            for first in range(0, len(queries), chunk):
                 compare(
-                    latents[first : first + chunk],
-                    np.arange(first, min(first + chunk, len(latents))),
+                    np.arange(first, min(first + chunk, len(queries))),
+                    queries=latents,
                     references=encoded,
                     reference_index=index,
                     members=members,
@@ -277,14 +281,14 @@ def find_neighbours(
 
 def _compare(
     tops: Mapping[str, Mapping[int | str, TopK]],
-    queries: Tensor,
     rows: np.ndarray,
     *,
+    queries: "Queries",
     references: Tensor,
     own: Sequence[tuple[int, int]],
     **block: Any,
 ) -> None:
-    """Offer a block of references to queries ``(Q, D)`` of consecutive rows ``(Q,)``, or to none.
+    """Offer a block of references to the queries of consecutive rows ``(Q,)``, or to none.
 
     Where it fails the running top-K are as before, so that it can be tried again with fewer.
     """
@@ -293,11 +297,10 @@ def _compare(
     running = [top for sizes in tops.values() for top in sizes.values()]
     before = [[a[first:end].copy() for a in (t.cost, t.index, t.msd)] for t in running]
     try:
-        queries = queries.to(references.device)
+        block["queries"] = queries.rows(first, end)
         for distance, sizes in tops.items():
             offer(
                 sizes,
-                queries=queries,
                 first_query=first,
                 references=references,
                 distance=distance,
@@ -310,13 +313,40 @@ def _compare(
         raise
 
 
-def _on_device(latents: Tensor, device: str) -> Tensor:
-    """Move the queries to a GPU once if they leave room for the rest; else they go in chunks."""
-    if device == "cpu":
-        return latents
-    free, _ = torch.cuda.mem_get_info()
-    size = latents.numel() * latents.element_size()
-    return latents.to(device) if size < 0.6 * free else latents.pin_memory()
+class Queries:
+    """Flattened latents of the evaluation images, read from their mapped shards as they are needed.
+
+    Those that leave room for the rest are moved to a GPU at once, a shard at a time.
+
+    Args:
+        shards: with a field ``latents``, float32.
+        device: torch device.
+
+    Attributes:
+        width: numbers of a latent.
+        held: all of them on the GPU ``(N, D)``; None where they are read again and again.
+    """
+
+    def __init__(self, shards: Shards, device: str) -> None:
+        self._shards, self._device = shards, device
+        self.width = math.prod(shards.fields["latents"]["shape"])
+        self.held: Tensor | None = None
+        if torch.device(device).type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if 4 * len(shards) * self.width < ROOM * free:
+                self.held = self._read(0, len(shards))
+
+    def rows(self, first: int, end: int) -> Tensor:
+        """Some rows on the device ``(end - first, D)``; not to be written to."""
+        return self._read(first, end) if self.held is None else self.held[first:end]
+
+    def _read(self, first: int, end: int) -> Tensor:
+        rows = torch.empty((end - first, self.width), device=self._device)
+        at = 0
+        for piece in self._shards.pieces("latents", first, end):
+            rows[at : at + len(piece)] = torch.from_numpy(piece).flatten(1)
+            at += len(piece)
+        return rows
 
 
 def _encoded(

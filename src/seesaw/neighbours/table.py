@@ -52,22 +52,26 @@ def write_neighbours(
 
 
 def merge_neighbours(*, parts: Sequence[str | Path], output: str | Path, k: int) -> None:
-    """Merge the tables of all parts into the exact top-K.
+    """Merge the tables of all parts into the exact top-K, one distance and size at a time.
 
     Args:
         parts: tables made by :func:`find_neighbours`, one per part.
         output: table of the same columns; ``rank`` runs from 0 (nearest) to ``k`` - 1.
         k: neighbours per query.
     """
-    table = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
-    keys = ["distance", "references", "query"]
-    table = table.sort_values([*keys, "cost", "neighbour"], kind="stable", ignore_index=True)
-    table["rank"] = table.groupby(keys).cumcount()
-    table = table[table["rank"] < k].reset_index(drop=True)
-    incomplete = table.groupby(keys).size() < k
-    if incomplete.any():
+    keys = ["distance", "references"]
+    settings = pd.concat([pd.read_parquet(part, columns=keys) for part in parts]).drop_duplicates()
+    tables, incomplete = [], 0
+    for setting in sorted(settings.itertuples(index=False, name=None)):
+        these = [(key, "==", value) for key, value in zip(keys, setting, strict=True)]
+        table = pd.concat([pd.read_parquet(part, filters=these) for part in parts])
+        table = table.sort_values(["query", "cost", "neighbour"], kind="stable", ignore_index=True)
+        table["rank"] = table.groupby("query").cumcount()
+        tables.append(table[table["rank"] < k])
+        incomplete += int((tables[-1].groupby("query").size() < k).sum())
+    if incomplete:
         raise ValueError(
-            f"{int(incomplete.sum())} queries have fewer than {k} neighbours in "
+            f"{incomplete} queries have fewer than {k} neighbours in "
             f"{', '.join(map(str, parts))}; delete these files and rerun"
         )
-    write_parquet(output, table)
+    write_parquet(output, pd.concat(tables, ignore_index=True))
