@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from seesaw.costs import COSTS, Job, Study, latent_shape
+from seesaw.costs.flops import latent_shape
+from seesaw.costs.rules import COSTS
+from seesaw.costs.study import Job, Study
 
 MARGIN = 3
 """Times the plan's estimate, which is one of an H100 with the machine to itself."""

@@ -1,5 +1,5 @@
-from seesaw.registry import NETWORKS
 from seesaw.limits import job_minutes
+from seesaw.registry import NETWORKS
 
 
 rule extract_conditions:

@@ -1,12 +1,4 @@
 from seesaw.config import loss_networks
-from seesaw.limits import latents_mb
-
-
-def get_loss_memory(wildcards):
-    """In MB: the GMM loss keeps the latents of its training images."""
-    images = config["diffusability"].get("train_images", 0)
-    kept = latents_mb(AUTOENCODERS[wildcards.autoencoder], images)
-    return max(16000, 8000 + int(1.1 * kept))
 
 
 rule score_diffusability:

@@ -3,6 +3,7 @@ from seesaw.config import protocol, same_images
 from seesaw.data.folder import folder_stamp
 from seesaw.data.imagenet import container_stamp
 from seesaw.external import absent_images
+from seesaw.limits import latents_mb
 from seesaw.protocols.study import cropped_split, lpips_players, protocols_of, reference_files
 from seesaw.registry import LOSSES, METRICS
 
@@ -40,6 +41,13 @@ def get_packing_memory(wildcards, attempt, threads):
     data = config["data"]
     shard = 3 * data["resolution"] ** 2 * data["shard_size"] / 1e6
     return attempt * int(1000 + threads * (250 + 1.2 * shard))
+
+
+def get_loss_memory(wildcards):
+    """In MB: the GMM loss keeps the latents of its training images."""
+    images = config["diffusability"].get("train_images", 0)
+    kept = latents_mb(AUTOENCODERS[wildcards.autoencoder], images)
+    return max(16000, 8000 + int(1.1 * kept))
 
 
 def splits_overlap():
