@@ -25,6 +25,7 @@ from seesaw.config import (
     segment_recipe,
 )
 from seesaw.data.imagenet import container_stamp
+from seesaw.device import unused_gpus
 from seesaw.external import (
     absent_images,
     absent_weights,
@@ -202,9 +203,23 @@ onstart:
         raise WorkflowError(stop_words(ABSENT))
     check_assets(USED)
     if workflow.local_exec:
+        warn_of_unused_gpus()
         # For each finished job Snakemake's limit of jobs per second leaves a timer behind that wakes
         # the scheduler once a second for ever: 40% of a core after 200 jobs. Here it has no use.
         workflow.scheduler.job_rate_limiter = None
+
+
+def warn_of_unused_gpus():
+    """Say so where all GPUs of this machine are left idle: the limit of 0 is but a default."""
+    limit = workflow.global_resources.get("gpu")
+    asked = (
+        job.rule.resources["gpu"].evaluate(job.wildcards, input=job.input, attempt=1, threads=1)
+        for job in workflow.dag.needrun_jobs()
+        if "gpu" in job.rule.resources
+    )
+    words = unused_gpus(limit and limit.value, (gpus.value for gpus in asked))
+    if words:
+        logger.warning(words)
 
 
 def check_assets(paths):
