@@ -192,7 +192,7 @@ def test_a_gpu_job_has_one_node_and_cpus_for_its_gpu(remade, cluster):
     assert len(shown) >= 7
     for words in shown:
         assert "NumNodes=1 NumCPUs=2 NumTasks=1" in words, words
-        assert "TresPerJob=gres:gpu:1\n" in words, words
+        assert re.search(r"TresPerJob=gres[:/]gpu:1\s", words), words
 
 
 @slurm
