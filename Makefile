@@ -1,24 +1,32 @@
-# demo: the study on the mini world. test: the tests. check: lint. smoke: the mini world cut short.
-# plan: the papers' jobs and what they cost, without any file of theirs.
+# install: .venv, nothing else. demo: the study on the mini world. test: the tests. check: lint.
+# smoke: the mini world cut short. plan: the jobs of CONFIG and what they cost, without any file.
 PYTHON ?= python3
-CORES ?= all
+# jobs of demo and smoke at a time; if not given, as many as CPUs and memory hold
+CORES ?=
+CONFIG ?= config/config.yaml
 BIN := .venv/bin
 READY := .venv/.installed
+# on the CPU, on every machine
+MINI := CUDA_VISIBLE_DEVICES= $(BIN)/snakemake \
+	--resources gpu=0 --cores $(or $(CORES),$$($(BIN)/python -m seesaw.machine))
 
-.PHONY: demo plan smoke test check dag lock
+.PHONY: install demo plan smoke test check dag lock
+
+install: $(READY)
+	@echo 'installed; now say: source .venv/bin/activate'
 
 demo: $(READY)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/mini.yaml
+	$(MINI) --configfile config/mini.yaml
 	@echo
 	@echo "report   $(CURDIR)/results/mini/report/index.html   (open this first)"
 	@echo "tables   $(CURDIR)/results/mini/tables"
 	@echo "figures  $(CURDIR)/results/mini/figures"
 
 plan: $(READY)
-	$(BIN)/python -m seesaw.plan --output results/plan.csv
+	$(BIN)/python -m seesaw.plan --configfile $(CONFIG) --output results/plan.csv
 
 smoke: $(READY)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/smoke.yaml
+	$(MINI) --configfile config/smoke.yaml
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/library

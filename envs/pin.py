@@ -23,7 +23,6 @@ GROUPS = {
     "torch": [
         *COMMON,
         "diffusers",
-        "faiss-cpu",
         "insightface",
         "lpips",
         "matplotlib",

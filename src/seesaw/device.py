@@ -12,13 +12,14 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 WAITING_SECONDS = 60.0
+LISTING_SECONDS = 60.0
 COLLECT_EVERY = 50_000
 _held: list[int] = []
 
@@ -102,11 +103,36 @@ def visible_devices() -> list[str]:
     if preset is not None:
         return [name.strip() for name in preset.split(",") if name.strip() not in ("", "-1")]
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=LISTING_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError):
         return []
     lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
     return [str(index) for index in range(len(lines))]
+
+
+def unused_gpus(limit: int | None, asked: Iterable[int]) -> str | None:
+    """Words of a warning where a run leaves the GPUs of this machine idle, or None.
+
+    Args:
+        limit: of the run's GPUs, as ``--resources gpu=N`` or a profile sets it; None is no limit.
+        asked: GPUs that each job to run asks for, before the limit cuts them down. Looked at only
+            where the limit is 0, and this machine's GPUs only where a job asks for one.
+    """
+    if limit != 0 or not any(asked):
+        return None
+    count = len(visible_devices())
+    if count == 0:
+        return None
+    return (
+        f"This machine has {count} GPU{'s' if count > 1 else ''} and none is used; add --resources "
+        f"gpu={count} (or, if the CPU is meant, set CUDA_VISIBLE_DEVICES= and this is not said)"
+    )
 
 
 def lease(devices: Sequence[str], count: int, folder: Path) -> list[str]:

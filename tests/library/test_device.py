@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from seesaw.device import claim_device, lease, visible_devices
+from seesaw import device
+from seesaw.device import claim_device, lease, unused_gpus, visible_devices
 
 WORKER = """
 import os, sys, time
@@ -67,6 +68,46 @@ def test_too_few_devices_is_said(tmp_path):
 def test_a_preset_is_respected(monkeypatch, preset, devices):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", preset)
     assert visible_devices() == devices
+
+
+def listing(folder, monkeypatch, words):
+    """A program ``nvidia-smi`` that does what ``words`` say, and no preset."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{words}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_driver_that_does_not_answer_has_no_devices(tmp_path, monkeypatch):
+    listing(tmp_path, monkeypatch, "exec sleep 30")
+    monkeypatch.setattr(device, "LISTING_SECONDS", 0.2)
+    assert visible_devices() == []
+    listing(tmp_path, monkeypatch, "echo 'GPU 0: broken'; exit 9")
+    assert visible_devices() == []
+
+
+def test_gpus_that_a_run_leaves_idle_are_told_of(tmp_path, monkeypatch):
+    listing(tmp_path, monkeypatch, "for i in 0 1 2 3; do echo GPU $i: H100; done")
+    told = unused_gpus(0, [0, 1, 0])
+    assert told.startswith(
+        "This machine has 4 GPUs and none is used; add --resources gpu=4 (or, if"
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    assert unused_gpus(0, [2]).startswith(
+        "This machine has 1 GPU and none is used; add --resources gpu=1 (or, if"
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert unused_gpus(0, [2]) is None
+
+
+@pytest.mark.parametrize("limit, asked", [(1, [1]), (None, [1]), (0, [0, 0]), (0, [])])
+def test_nothing_is_told_of_where_gpus_are_used_or_not_asked_for(
+    tmp_path, monkeypatch, limit, asked
+):
+    listing(tmp_path, monkeypatch, f"touch {tmp_path}/was-asked; echo GPU 0: H100")
+    assert unused_gpus(limit, asked) is None
+    assert not (tmp_path / "was-asked").exists()  # the driver is not even asked
 
 
 def test_cpu_mode_hides_gpus(monkeypatch):

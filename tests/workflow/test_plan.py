@@ -197,6 +197,20 @@ def test_what_is_done_already_needs_its_inputs_no_more(measured):
     assert target.stat().st_size == 0
 
 
+def test_a_run_on_this_machine_says_that_its_gpus_are_idle(measured):
+    config, weights, target = measured
+    touched = (target, "--touch", "--configfile", config)  # a run that does no work
+    two = {"CUDA_VISIBLE_DEVICES": "0,1"}
+    told = "This machine has 2 GPUs and none is used; add --resources gpu=2"
+    weights.touch()
+    assert told in snakemake(*touched, env=two)
+    weights.touch()
+    none_asked = ("--set-resources", "reconstruct_images:gpu=0")
+    assert told not in snakemake(*touched, *none_asked, env=two)
+    # nor where no job is left to do
+    assert told not in snakemake(target, "--configfile", config, env=two)
+
+
 def test_some_rules_want_a_gpu():
     assert len(GPU_RULES) >= 7
     scripts = {name: (ROOT / f"workflow/scripts/{name}.py").read_text() for name in RULES}

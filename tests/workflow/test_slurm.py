@@ -70,6 +70,13 @@ def test_memory_grows_with_each_attempt():
     assert profile["retries"] >= 1
 
 
+def test_the_gpus_of_a_job_are_asked_of_one_node():
+    """--gpus=4 alone may be split; and nothing here may ask for more CPUs than a small node has."""
+    defaults = yaml.safe_load((PROFILE / "config.yaml").read_text())["default-resources"]
+    assert defaults["nodes"] == 1
+    assert 1 <= defaults["cpus_per_gpu"] <= 2
+
+
 def test_a_claim_of_devices_reaches_the_log():
     """The script of every rule that may ask for a GPU claims it, and configures its log before."""
     scripts = {}
@@ -149,12 +156,17 @@ def remade(cluster, world, hungry):
     return printed, jobs
 
 
+def shown_of(cluster, line):
+    """What SLURM knows of the job that a log line names, or None where it names none."""
+    match = re.search(r"SLURM job (\d+)", line)
+    return match and ask(["scontrol", "show", "job", match[1]], cluster)
+
+
 def times(cluster, line):
     """Start and end of the SLURM job that a log line names."""
-    match = re.search(r"SLURM job (\d+)", line)
-    if match is None:
+    shown = shown_of(cluster, line)
+    if shown is None:
         return None, None
-    shown = ask(["scontrol", "show", "job", match[1]], cluster)
     found = [re.search(rf"{word}Time=(\S+)", shown)[1] for word in ("Start", "End")]
     return tuple(map(datetime.fromisoformat, found))
 
@@ -170,6 +182,17 @@ def test_every_kind_of_gpu_job_holds_one_device(remade, world):
     on_cpu = [line for _, line, *_ in jobs if "SLURM job" not in line]
     assert len(on_cpu) == len(ON_CPU)
     assert all(line.endswith("device: cpu") for line in on_cpu)
+
+
+@slurm
+def test_a_gpu_job_has_one_node_and_cpus_for_its_gpu(remade, cluster):
+    """As the profile's default resources say."""
+    _, jobs = remade
+    shown = [shown_of(cluster, line) for _, line, *_ in jobs if "SLURM job" in line]
+    assert len(shown) >= 7
+    for words in shown:
+        assert "NumNodes=1 NumCPUs=2 NumTasks=1" in words, words
+        assert re.search(r"TresPerJob=gres[:/]gpu:1\s", words), words
 
 
 @slurm

@@ -31,7 +31,10 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
         2 * 1024**3, "bytes", "more latents than that are encoded again in every step"
     ),
     "sampling": Assumption(
-        30e12, "operations/s", "assumed: float32 without TF32 (67e12 peak), as official samplers"
+        30e12,
+        "operations/s",
+        "assumed: float32 without TF32 (67e12 peak), as Seesaw samples; the official SiT script "
+        "allows TF32",
     ),
     "autoencoder": Assumption(
         30e12, "operations/s", "assumed: float32 without TF32 (67e12 peak), as the jobs set it"

@@ -3,6 +3,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from seesaw.assets import can_come, check, settle_time, weights_folder
+from seesaw.device import unused_gpus
 from seesaw.external import stop_words
 
 # What fetch_asset makes. Not what is there already, so that no file that a person has put there is
@@ -44,6 +45,19 @@ def absent_of_run():
     return ABSENT
 
 
+def warn_of_unused_gpus():
+    """Say so where all GPUs of this machine are left idle: the limit of 0 is but a default."""
+    limit = workflow.global_resources.get("gpu")
+    asked = (
+        job.rule.resources["gpu"].evaluate(job.wildcards, input=job.input, attempt=1, threads=1)
+        for job in workflow.dag.needrun_jobs()
+        if "gpu" in job.rule.resources
+    )
+    words = unused_gpus(limit and limit.value, (gpus.value for gpus in asked))
+    if words:
+        logger.warning(words)
+
+
 def check_assets(paths):
     """Stop a run whose weights are not those of the registry or of the lock file."""
     wrong = []
@@ -70,6 +84,7 @@ onstart:
         raise WorkflowError(stop_words(ABSENT))
     check_assets(USED)
     if workflow.local_exec:
+        warn_of_unused_gpus()
         # For each finished job Snakemake's limit of jobs per second leaves a timer behind that wakes
         # the scheduler once a second for ever: 40% of a core after 200 jobs. Here it has no use.
         workflow.scheduler.job_rate_limiter = None
