@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from seesaw.entries import check_entries
 from seesaw.protocols.study import check_protocols, crop_of, own_protocol
 from seesaw.registry import (
     BACKBONES,
@@ -237,6 +238,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_names(config)
     _check_data(config)
     _check_autoencoders(config)
+    check_entries(config)
     _check_metrics(config)
     _check_ifid(config)
     _check_probes(config)

@@ -25,6 +25,7 @@ from seesaw.config import (
     segment_recipe,
 )
 from seesaw.data.imagenet import container_stamp
+from seesaw.entries import completed
 from seesaw.external import (
     absent_images,
     absent_weights,
@@ -66,6 +67,9 @@ try:
         config.get("autoencoders", []), read_registry(ROOT), weights_folder(config)
     )
     check_config(config, load_yaml(ROOT / "workflow/schemas/config.schema.yaml"))
+    config["autoencoders"] = [
+        completed(entry, config["data"]["resolution"]) for entry in config["autoencoders"]
+    ]
     ASSETS = assets_of(config)
     config["data"]["splits"] = with_derived_splits(config)["data"]["splits"]
 except ValueError as error:
