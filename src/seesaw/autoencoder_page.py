@@ -87,8 +87,9 @@ autoencoders:
 `seesaw autoencoders check my_autoencoder:Mine --weights weights/mine.safetensors` tries it out.
 Arguments of `__init__` go under `config`; `weights` is also read from `.pt`, `.pth` and `.ckpt`
 files, and can be a mapping of roles to files (`layouts` and `parts` of
-`seesaw.autoencoders.Autoencoder`). A class with a posterior says `stochastic = True` and returns its
-log variance; without, protocols that sample (`lightningdit`, `ifid`) decode the mean and say so.
+`seesaw.autoencoders.Autoencoder`). A class with a posterior says `stochastic = True` and returns
+its log variance; without, protocols that sample (`lightningdit`, `ifid`) decode the mean and say
+so.
 
 ## Other options, other weights
 

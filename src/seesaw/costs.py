@@ -17,6 +17,7 @@ from typing import Any
 from seesaw.assets import assets_of, weights_folder
 from seesaw.config import controlled_of, ifid_variants, samplers_of, segment_ends
 from seesaw.diffusion.sizes import PUBLISHED_DIMENSIONS, SIZES, time_shift_of
+from seesaw.entries import architecture_known
 from seesaw.protocols.study import protocols_for
 from seesaw.registry import BACKBONES, METRICS, NETWORKS, unknown
 
@@ -270,6 +271,8 @@ def autoencoder_flops(entry: Mapping[str, Any]) -> tuple[float, float] | None:
         return entry["gflops"]["encode"] * 1e9, entry["gflops"]["decode"] * 1e9
     config = entry.get("config", {})
     if entry["family"] not in ("diffusers-kl", "ldm-kl") or "resolution" not in config:
+        return None
+    if not architecture_known(entry):
         return None
     official = config.get("official")
     if official is None:

@@ -79,8 +79,8 @@ def _official(file: Path) -> dict[str, Any] | None:
         return None
     if found["_class_name"] != HUB_CLASS:
         raise ValueError(
-            f"{file} is of class {found['_class_name']}; the family {FOLDER_FAMILY!r} is {HUB_CLASS} "
-            "of diffusers. Choose the family that fits, or write a class of your own "
+            f"{file} is of class {found['_class_name']}; the family {FOLDER_FAMILY!r} is diffusers'"
+            f" {HUB_CLASS}. Choose the family that fits, or write a class of your own "
             "(docs/autoencoders.md)"
         )
     return {key: found[key] for key in STRUCTURE if key in found}
@@ -110,7 +110,7 @@ def completed(entry: Mapping[str, Any], resolution: int) -> dict[str, Any]:
         raise ValueError(f"{where}.weights: {error}") from None
     if config:
         found["config"] = config
-    shape = _shape_of(family, config)
+    shape = _shape_of(family, config) if architecture_known(found) else None
     if shape is None:
         return found
     if list(found.setdefault("latent_shape", shape)) != shape:
@@ -119,6 +119,13 @@ def completed(entry: Mapping[str, Any], resolution: int) -> dict[str, Any]:
             f"{shape}; correct it, or leave it out"
         )
     return found
+
+
+def architecture_known(entry: Mapping[str, Any]) -> bool:
+    """Whether the config says the architecture; not while the folder that will is not there."""
+    config = entry.get("config", {})
+    silent = entry["family"] == FOLDER_FAMILY and not set(SPOKEN_OF) & set(config)
+    return not (silent and entry.get("weights"))
 
 
 def _shape_of(family: str, config: Config) -> list[int] | None:
