@@ -175,7 +175,6 @@ def _check_needs(entry: Mapping[str, Any]) -> None:
     """What the class of a family cannot do without; without importing it."""
     family = entry["family"]
     needs = FAMILIES[family].needs if family in FAMILIES else ()
-    # weights that are not there yet may bring their architecture
     missing = [key for key in needs if key not in entry.get("config", {})]
     if not missing:
         return
