@@ -69,7 +69,8 @@ def test_ones_own_next_to_published_ones_is_planned_without_any_file(clone):
         assert [name for found, name in jobs if found == rule] == names
     assert len([rule for rule, _ in jobs if rule == "score_protocols"]) == len(names)
     assert not (clone / "results").exists()
-    printed = snakemake(*words[1:], cwd=clone, code=1)
+    targets = [f"results/compare/reconstruct/{name}/manifest.json" for name in names[:2]]
+    printed = snakemake(*targets, *words[1:], cwd=clone, code=1)
     for path in ("weights/my-vavae.pt", "weights/my-vae"):
         assert f"  {path}\n      for autoencoder 'mine" in printed
 
