@@ -87,7 +87,9 @@ autoencoders:
 `seesaw autoencoders check my_autoencoder:Mine --weights weights/mine.safetensors` tries it out.
 Arguments of `__init__` go under `config`; `weights` is also read from `.pt`, `.pth` and `.ckpt`
 files, and can be a mapping of roles to files (`layouts` and `parts` of
-`seesaw.autoencoders.Autoencoder`).
+`seesaw.autoencoders.Autoencoder`). A class with a posterior says `stochastic = True` and returns
+its log variance; without, protocols that sample (`lightningdit`, `ifid`) decode the mean and say
+so.
 
 ## Other options, other weights
 
@@ -95,7 +97,14 @@ files, and can be a mapping of roles to files (`layouts` and `parts` of
 autoencoders:
   - {name: vavae-bf16, like: vavae_f16d32, config: {dtype: bfloat16}}
   - {name: vavae-mine, like: vavae_f16d32, weights: weights/my-vavae.pt}
+  - {name: kl-mine, family: diffusers-kl, weights: weights/my-vae}
 ```
+
+The last is a folder of diffusers' `AutoencoderKL` as `save_pretrained` writes it: its `config.json`
+says the architecture, `data.resolution` the size of the images. `config/compare.yaml` sets such
+entries beside published ones on ImageNet. Where a diffusion model is trained on an entry that is
+not `like` a published one, it says `patch_size`, the side of the latent squares that become one
+token: 2 for latents of 32 x 32, 1 for 16 x 16.
 
 `config` takes, for every autoencoder: `dtype` (`float32`, `bfloat16`, `float16`), `compile`,
 `latents` (`raw` or `normalized` with the published statistics), `normalization` (`{mean, scale}` of

@@ -4,6 +4,8 @@
     seesaw autoencoders show vavae_f16d32            all that is known of one
     seesaw autoencoders check vavae_f16d32 --weights FILE
                                                      load it, reconstruct an image, numbers
+    seesaw autoencoders check diffusers-kl --weights FOLDER
+                                                     the same of a folder with a config.json
     seesaw fetch vavae_f16d32                        download its files to their places
 
 Only checking imports torch.
@@ -30,10 +32,13 @@ from seesaw.catalogue import (
 )
 from seesaw.external import absent_weights
 from seesaw.published_autoencoders import WEIGHT_ROLES, WEIGHTS, resolve_autoencoder
-from seesaw.registry import unknown
+from seesaw.registry import FAMILIES, unknown
 
 WRONG = 2
 """Exit code where something was wrong that the words on stderr say; as argparse's own."""
+
+RESOLUTION = 256
+"""Side of the image that checks a family which takes any."""
 
 HEADINGS = {
     "name": "name",
@@ -98,13 +103,22 @@ def _parser() -> argparse.ArgumentParser:
         "one image through it.",
     )
     check.set_defaults(run=_check)
-    check.add_argument("name", help="name of the registry, or MODULE:CLASS of your own")
+    check.add_argument(
+        "name",
+        help="name of the registry, MODULE:CLASS of your own, or a family: diffusers-kl with "
+        "--weights FOLDER, where config.json says the architecture",
+    )
     check.add_argument(
         "--weights",
         action="append",
         default=[],
         metavar="FILE or ROLE=FILE",
         help="weights; repeat it for several files. Default, where the registry places them",
+    )
+    check.add_argument(
+        "--resolution",
+        type=int,
+        help=f"side of the image; default, the autoencoder's own, or {RESOLUTION}",
     )
     check.add_argument("--image", type=Path, help="any image; default, a photograph")
     check.add_argument("--output", type=Path, help="write image and reconstruction as PNG")
@@ -190,6 +204,7 @@ def _check(given: argparse.Namespace) -> str:
         given.name,
         weights or None,
         image=given.image,
+        config=_config_given(given.name, given.resolution, registry),
         device=given.device,
         precision=given.precision,
     )
@@ -207,6 +222,15 @@ def _check(given: argparse.Namespace) -> str:
     if given.output:
         lines.append(f"written to {given.output}: image and reconstruction")
     return "\n".join(lines) + "\n"
+
+
+def _config_given(name: str, resolution: int | None, registry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config of a study would say beside the name: the resolution where it must."""
+    if resolution is not None:
+        return {"resolution": resolution}
+    named = name in registry["autoencoders"] or name in registry["architectures"]
+    needs = FAMILIES[name].needs if name in FAMILIES and not named else ()
+    return {"resolution": RESOLUTION} if "resolution" in needs else {}
 
 
 def _fetch(given: argparse.Namespace) -> str:
@@ -240,7 +264,8 @@ def weights_given(name: str, words: Sequence[str], registry: Mapping[str, Any]) 
     """Role -> weights file: what was given, and for other roles the registry's places.
 
     Args:
-        name: of the registry; or of an architecture, or ``"module:Class"``, which have no places.
+        name: of the registry; or of an architecture or a family, or ``"module:Class"``, which have
+            no places.
         words: ``FILE``, or ``ROLE=FILE``.
         registry: see :func:`seesaw.catalogue.read_registry`.
 
@@ -250,8 +275,9 @@ def weights_given(name: str, words: Sequence[str], registry: Mapping[str, Any]) 
     """
     entries = registry["autoencoders"]
     if name not in entries:
-        if ":" not in name and name not in registry["architectures"]:
-            raise unknown("autoencoder", name, [*entries, *registry["architectures"]])
+        known = [*entries, *registry["architectures"], *FAMILIES]
+        if ":" not in name and name not in known:
+            raise unknown("autoencoder", name, known)
         return _roles_given(name, words, WEIGHT_ROLES)
     if not entries[name]["files"]:
         raise ValueError(f"{name!r} cannot be checked: {entries[name]['confidence']['note']}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seesaw.config import Config, controlled_of, gfid_references, ifid_variants, same_images
+from seesaw.entries import check_entries
 from seesaw.protocols.study import check_protocols
 from seesaw.published_autoencoders import WEIGHT_ROLES
 from seesaw.registry import (
@@ -42,6 +43,7 @@ def check_config(config: Config, schema: Mapping[str, Any]) -> None:
     _check_networks(config)
     _check_data(config)
     _check_autoencoders(config)
+    check_entries(config)
     _check_metrics(config)
     _check_ifid(config)
     _check_probes(config)

@@ -4,7 +4,7 @@ Snakemake itself says which jobs a run would do (a dry-run in this process, read
 events); :mod:`seesaw.costs` says what each costs. So a new rule shows up by itself.
 
     python -m seesaw.plan                                    config/config.yaml, all of it
-    python -m seesaw.plan --configfile config/own.yaml       another config
+    python -m seesaw.plan --configfile config/compare.yaml   another config
     python -m seesaw.plan results/tables/table5.csv          one artifact
 """
 
@@ -24,6 +24,7 @@ from seesaw.config import controlled_of, gfid_references, load_yaml
 from seesaw.costs.assumptions import ASSUMPTIONS, DEVICE
 from seesaw.costs.rules import COSTS, cost
 from seesaw.costs.study import Job, Study
+from seesaw.entries import completed
 from seesaw.external import absent_images, absent_weights
 from seesaw.paths import with_expanded_paths
 from seesaw.protocols.study import with_derived_splits
@@ -97,6 +98,9 @@ def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
     config["autoencoders"] = resolve_autoencoders(
         config["autoencoders"], read_registry(), weights_folder(config)
     )
+    config["autoencoders"] = [
+        completed(entry, config["data"]["resolution"]) for entry in config["autoencoders"]
+    ]
     return Study(with_derived_splits(config), tuple(jobs))
 
 

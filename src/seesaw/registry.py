@@ -17,7 +17,7 @@ FEW_FACES = 20
 
 def unknown(what: str, name: object, valid: Iterable[str]) -> ValueError:
     """The error for an unknown name: what was given, the closest match, what is valid."""
-    names = sorted(valid)
+    names = sorted({*valid})
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return ValueError(f"unknown {what} {name!r}.{hint} Valid: {', '.join(names) or 'none'}")
@@ -52,6 +52,16 @@ class Entry:
 
     target: str
     version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyEntry(Entry):
+    """An autoencoder family; ``needs``: the arguments of its class that have no default (tested).
+
+    So that a config can be checked without importing the class.
+    """
+
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -862,21 +872,39 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 FAMILIES = Registry(
     "autoencoder family",
     {
-        "diffusers-kl": Entry(target="seesaw.autoencoders.diffusers_kl:DiffusersKL", version="1"),
-        "ldm-kl": Entry(target="seesaw.autoencoders.ldm_kl:LdmKL", version="1"),
-        "qwenimage-kl": Entry(target="seesaw.autoencoders.one_frame:QwenImageKL", version="1"),
-        "cogvideox-kl": Entry(target="seesaw.autoencoders.one_frame:CogVideoXKL", version="1"),
-        "ltx-kl": Entry(target="seesaw.autoencoders.one_frame:LTXKL", version="1"),
-        "dmvae": Entry(target="seesaw.autoencoders.dmvae:DMVAE", version="1"),
-        "rae": Entry(target="seesaw.autoencoders.rae:RAE", version="1"),
-        "svg": Entry(target="seesaw.autoencoders.svg:SVG", version="1"),
-        "tokenizer-1d": Entry(target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D", version="1"),
-        "softvq": Entry(target="seesaw.autoencoders.softvq:SoftVQ", version="1"),
-        "maetok": Entry(target="seesaw.autoencoders.maetok:MAETok", version="1"),
-        "detok": Entry(target="seesaw.autoencoders.detok:DeTok", version="1"),
-        "rae-dinov2": Entry(target="seesaw.autoencoders.rae_dinov2:RAEDinov2", version="1"),
-        "uae": Entry(target="seesaw.autoencoders.uae:UAE", version="1"),
-        "vtp": Entry(target="seesaw.autoencoders.vtp:VTP", version="1"),
+        "diffusers-kl": FamilyEntry(
+            target="seesaw.autoencoders.diffusers_kl:DiffusersKL",
+            version="1",
+            needs=("resolution",),
+        ),
+        "ldm-kl": FamilyEntry(
+            target="seesaw.autoencoders.ldm_kl:LdmKL", version="1", needs=("official",)
+        ),
+        "qwenimage-kl": FamilyEntry(
+            target="seesaw.autoencoders.one_frame:QwenImageKL", version="1"
+        ),
+        "cogvideox-kl": FamilyEntry(
+            target="seesaw.autoencoders.one_frame:CogVideoXKL", version="1"
+        ),
+        "ltx-kl": FamilyEntry(target="seesaw.autoencoders.one_frame:LTXKL", version="1"),
+        "dmvae": FamilyEntry(target="seesaw.autoencoders.dmvae:DMVAE", version="1"),
+        "rae": FamilyEntry(
+            target="seesaw.autoencoders.rae:RAE", version="1", needs=("resolution",)
+        ),
+        "svg": FamilyEntry(target="seesaw.autoencoders.svg:SVG", version="1"),
+        "tokenizer-1d": FamilyEntry(
+            target="seesaw.autoencoders.tokenizer_1d:Tokenizer1D",
+            version="1",
+            needs=("resolution",),
+        ),
+        "softvq": FamilyEntry(target="seesaw.autoencoders.softvq:SoftVQ", version="1"),
+        "maetok": FamilyEntry(target="seesaw.autoencoders.maetok:MAETok", version="1"),
+        "detok": FamilyEntry(target="seesaw.autoencoders.detok:DeTok", version="1"),
+        "rae-dinov2": FamilyEntry(target="seesaw.autoencoders.rae_dinov2:RAEDinov2", version="1"),
+        "uae": FamilyEntry(target="seesaw.autoencoders.uae:UAE", version="1"),
+        "vtp": FamilyEntry(
+            target="seesaw.autoencoders.vtp:VTP", version="1", needs=("width", "depth")
+        ),
     },
 )
 

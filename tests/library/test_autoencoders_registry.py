@@ -304,6 +304,7 @@ def test_a_config_may_give_weights_by_role():
     schema = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
     config = load_yaml(ROOT / "config/config.yaml")
     own = {"name": "own", "family": "vtp", "weights": {"autoencoder": "a.pt", "stats": "b.pt"}}
+    own["config"] = {"width": 384, "depth": 12}
     for block in ("control", "diffusion", "gfid", "probes", "protocols"):
         config.pop(block)
     check_config({**config, "autoencoders": [own]}, schema)

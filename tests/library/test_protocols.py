@@ -30,7 +30,7 @@ from seesaw.protocols import (
     Protocol,
 )
 from seesaw.protocols.pixels import mean_squared_error, shifted, structural_similarity
-from seesaw.protocols.score import score_protocols
+from seesaw.protocols.score import NOT_SAMPLED, score_protocols
 from seesaw.protocols.study import (
     check_protocols,
     crops_of,
@@ -358,6 +358,18 @@ def test_the_identity_has_rfid_0_whatever_the_rounding(images, tmp_path):
             assert one.value == pytest.approx(
                 {"psnr": 100, "ssim": 1, "lpips": 0}[metric], abs=1e-5
             )
+
+
+def test_a_protocol_that_samples_says_where_nothing_was_sampled(images, tmp_path):
+    protocols = {name: own(name) for name in ("seesaw", "lightningdit")}
+    swept = {p.sweep_variant: p for p in (own(posterior="sample"),)}
+    plain, _ = score(images, tmp_path, protocols, {"mix": 0.1}, swept=swept)
+    said = {key for key, one in plain.items() if NOT_SAMPLED in one.note}
+    assert said == {(metric, "lightningdit") for metric in ("rfid", "psnr", "ssim")}
+    assert plain["rfid", "lightningdit"].note.startswith(plain["rfid", "seesaw"].note)
+    sampled, _ = score(images, tmp_path, protocols, {"mix": 0.1, "spread": 0.1}, swept=swept)
+    assert not any(NOT_SAMPLED in one.note for one in sampled.values())
+    assert plain["rfid", "lightningdit"].value != sampled["rfid", "lightningdit"].value
 
 
 def test_half_a_level_more_in_closed_form(images, tmp_path):

@@ -13,7 +13,7 @@ from .conftest import ROOT, snakemake
 
 SCHEMA = load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
 REGISTRY = load_yaml(ROOT / "config/autoencoders.yaml")
-CONFIGS = ["config.yaml", "mini.yaml", "smoke.yaml", "own.yaml"]
+CONFIGS = ["config.yaml", "mini.yaml", "smoke.yaml", "own.yaml", "compare.yaml"]
 
 
 def load(name="mini.yaml"):

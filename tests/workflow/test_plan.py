@@ -62,6 +62,20 @@ def test_protocols_plan_their_crop_and_their_networks(papers):
     assert crops == {"resize-center-crop", "adm"}
 
 
+def test_ones_own_next_to_published_ones_is_planned_without_any_file(clone):
+    words = ["-n", "--resources", "gpu=4", "--configfile", "config/compare.yaml"]
+    jobs = planned(snakemake(*words, cwd=clone))
+    names = ["mine", "mine-diffusers", "sd-vae-ft-mse"]
+    for rule in ("reconstruct_images", "score_ifid"):
+        assert [name for found, name in jobs if found == rule] == names
+    assert len([rule for rule, _ in jobs if rule == "score_protocols"]) == len(names)
+    assert not (clone / "results").exists()
+    targets = [f"results/compare/reconstruct/{name}/manifest.json" for name in names[:2]]
+    printed = snakemake(*targets, *words[1:], cwd=clone, code=1)
+    for path in ("weights/my-vavae.pt", "weights/my-vae"):
+        assert f"  {path}\n      for autoencoder 'mine" in printed
+
+
 def test_one_artifact_is_planned(clone):
     jobs = planned(snakemake("-n", "results/tables/table5.csv", cwd=clone))
     assert [rule for rule, _ in jobs if rule.startswith("table")] == ["table5"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seesaw.autoencoders.weights import MAIN, STATISTICS, Layout, Weights, load_weights
+from seesaw.entries import with_architecture
 from seesaw.published_autoencoders import published_autoencoder, published_names
 from seesaw.registry import FAMILIES, resolve, unknown
 
@@ -152,7 +153,8 @@ def build_autoencoder(family: str, config: Mapping[str, Any] | None = None) -> n
     """An untrained autoencoder of a registered family, or of a person's class ``"module:Class"``.
 
     Raises:
-        ValueError: unknown family, class not found, or config keys that the family does not take.
+        ValueError: unknown family, class not found, config keys that the family does not take, or
+            that it needs and that are not given.
     """
     cls = _class_of(family)
     config = dict(config or {})
@@ -164,6 +166,18 @@ def build_autoencoder(family: str, config: Mapping[str, Any] | None = None) -> n
                 f"autoencoder family {family!r} does not take {', '.join(map(repr, bad))}; "
                 f"it takes {', '.join(accepted) or 'nothing'}"
             )
+    missing = [
+        key
+        for key, parameter in accepted.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and key not in config
+    ]
+    if missing:
+        raise ValueError(
+            f"autoencoder family {family!r} needs {' and '.join(map(repr, missing))}; give the key "
+            "under 'config' of its entry in 'autoencoders'"
+        )
     try:
         return cls(**config)
     except TypeError as error:
@@ -185,7 +199,9 @@ def load_autoencoder(
             family (:data:`seesaw.registry.FAMILIES`), or ``"module:Class"``.
         weights: the official file, or a mapping role -> file where there are several; None for a
             class that needs none. See :func:`seesaw.autoencoders.weights.load_weights`.
-        config: keyword arguments of the family, in place of those of the published one; and the
+        config: keyword arguments of the family, in place of those of the published one
+            (``diffusers-kl`` takes its architecture from a ``config.json`` beside the weights,
+            where nothing is said of it: :func:`seesaw.entries.with_architecture`); and the
             options of :data:`OPTIONS`: ``latents`` (``"raw"`` or ``"normalized"``), ``ema`` (which
             weights, where a file holds both), ``normalization`` (``{mean, scale}``: numbers, or
             lists per channel), ``dtype`` (a name of :data:`DTYPES`), ``compile`` (``torch.compile``
@@ -199,6 +215,7 @@ def load_autoencoder(
             contract.
     """
     family, config = _described(name, config or {})
+    config = with_architecture(family, config, weights)
     options = {key: config.pop(key) for key in OPTIONS if key in config}
     target = _class_of(family)
     on_meta = weights is not None and getattr(target, "on_meta", False)

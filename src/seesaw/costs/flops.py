@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seesaw.entries import architecture_known
+
 CLASSES = 1001  # ImageNet's and the empty label
 
 
@@ -121,6 +123,8 @@ def autoencoder_flops(entry: Mapping[str, Any]) -> tuple[float, float] | None:
         return entry["gflops"]["encode"] * 1e9, entry["gflops"]["decode"] * 1e9
     config = entry.get("config", {})
     if entry["family"] not in ("diffusers-kl", "ldm-kl") or "resolution" not in config:
+        return None
+    if not architecture_known(entry):
         return None
     official = config.get("official")
     if official is None:

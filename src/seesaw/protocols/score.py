@@ -32,6 +32,10 @@ from seesaw.results import Score, write_scores
 from seesaw.shards import Shards, require_same_ids
 
 PIXEL_METRICS = ("psnr", "ssim", "lpips")
+NOT_SAMPLED = (
+    "the protocol samples the posterior; this autoencoder says that it is deterministic, so nothing"
+    " was sampled (a class with a posterior says stochastic = True)"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +121,7 @@ def score_protocols(
     """
     model = load_autoencoder(family, weights, config, device=device)
     stochastic = bool(getattr(model, "stochastic", False))
+    asked = {name: p.posterior for name, p in protocols.items()}
     protocols = {name: _settled(p, stochastic) for name, p in protocols.items()}
     swept = {p.sweep_variant: p for p in (_settled(p, stochastic) for p in swept.values())}
     every = [*protocols.values(), *swept.values()]
@@ -166,7 +171,12 @@ def score_protocols(
     rfid = _Distances(stream.found, networks, references, paired)
     scores: list[Score] = []
     for name, p in protocols.items():
-        shared = {"variant": name, "protocol": {**protocol, **recorded(p)}}
+        replaced = asked[name] == "sample" and p.posterior == DETERMINISTIC
+        shared = {
+            "variant": name,
+            "protocol": {**protocol, **recorded(p)},
+            "remark": NOT_SAMPLED if replaced else "",
+        }
         scores.append(rfid.score(p, **shared))
         logger.info("%s by %s: rFID %.4f", autoencoder, name, scores[-1].value)
         for metric in PIXEL_METRICS:
@@ -176,7 +186,8 @@ def score_protocols(
             )
             scores.append(_pixel_score(metric, p, values, network, **shared))
     for variant, p in swept.items():
-        scores.append(rfid.score(p, variant=variant, protocol={**protocol, **recorded(p)}))
+        axes = {**protocol, **recorded(p)}
+        scores.append(rfid.score(p, variant=variant, protocol=axes, remark=""))
     write_scores(
         output,
         autoencoder=autoencoder,
@@ -205,7 +216,9 @@ class _Distances:
         self.targets: dict[tuple[str, str], Statistics] = {}
         self.values: dict[tuple[str, ...], float] = {}
 
-    def score(self, p: Protocol, *, variant: str, protocol: Mapping[str, Any]) -> Score:
+    def score(
+        self, p: Protocol, *, variant: str, protocol: Mapping[str, Any], remark: str
+    ) -> Score:
         """The score of a protocol."""
         network = self.networks[p.resize]
         at, key = (network, p.reference), (p.posterior, p.quantisation, network)
@@ -219,6 +232,7 @@ class _Distances:
         if Path(path).suffix == ".npz":
             words = "moments from a file, whose own resize and crop are not known here"
             note = "; ".join(filter(None, [note, words]))
+        note = "; ".join(filter(None, [note, remark]))
         entry = METRICS["rfid"]
         return Score(
             metric="rfid",
@@ -323,6 +337,7 @@ def _pixel_score(
     *,
     variant: str,
     protocol: Mapping[str, Any],
+    remark: str,
 ) -> Score:
     """A pixel metric's score; ``values`` are squared errors of PSNR, None where nobody measures."""
     entry, note, value = METRICS[metric], "", None
@@ -335,6 +350,8 @@ def _pixel_score(
         value = float(decibel(errors).mean())
     else:
         value = float(values.mean())
+    if value is not None:
+        note = "; ".join(filter(None, [note, remark]))
     if value is not None and not np.isfinite(value):
         raise ValueError(f"{entry.label} by protocol {variant!r} is {value}, not a finite number")
     return Score(

@@ -15,6 +15,7 @@ from seesaw.config import (
     segment_ends,
 )
 from seesaw.config_checks import check_config
+from seesaw.entries import completed
 from seesaw.paths import with_expanded_paths
 from seesaw.protocols.study import (
     cropped_split,
@@ -41,6 +42,9 @@ try:
         config.get("autoencoders", []), read_registry(ROOT), weights_folder(config)
     )
     check_config(config, load_yaml(ROOT / "workflow/schemas/config.schema.yaml"))
+    config["autoencoders"] = [
+        completed(entry, config["data"]["resolution"]) for entry in config["autoencoders"]
+    ]
     ASSETS = assets_of(config)
     config["data"]["splits"] = with_derived_splits(config)["data"]["splits"]
 except ValueError as error:
