@@ -13,7 +13,11 @@ from .conftest import ROOT, planned, snakemake
 SCORE = {
     "autoencoder": "uae", "group": "UAE", "training": "", "metric": "psnr", "variant": "",
     "value": 28.2569, "n": 50_000, "unit": "dB", "higher_is_better": True, "network": "",
-    "protocol": "data=ImageNet 256; resolution=256", "note": "", "duplicate_of": "",
+    "protocol": (
+        "data=any name; crop=resize-center-crop; resolution=256; evaluation_set=imagenet val, "
+        "50000 images; quantisation=uint8-round; posterior=mean"
+    ),
+    "note": "", "duplicate_of": "",
 }  # fmt: skip
 
 
