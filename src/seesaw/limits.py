@@ -1,5 +1,6 @@
 """Time and memory that rules ask for where they depend on what a job has to do. Torch-free."""
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from seesaw.costs.study import Job, Study
 
 MARGIN = 3
 """Times the plan's estimate, which is one of an H100 with the machine to itself."""
+
+logger = logging.getLogger(__name__)
 
 
 def job_minutes(
@@ -23,11 +26,16 @@ def job_minutes(
         rule: that the job is of.
         wildcards: of the job.
         config: with its pool of autoencoders resolved and its splits derived.
-        least: minutes of a small job, and of one whose images nobody knows the number of.
+        least: minutes of a small job, and of one that cannot be estimated.
         attempt: 1 at the first.
     """
-    hours = COSTS[rule](Job(rule, dict(wildcards.items())), Study(config)).hours or 0.0
-    return attempt * max(least, math.ceil(60 * MARGIN * hours))
+    try:
+        hours = COSTS[rule](Job(rule, dict(wildcards.items())), Study(config)).hours
+    except (LookupError, OSError, TypeError, ValueError) as error:
+        # a cut manifest, odd options: the job itself says so in words, and a plan fails
+        logger.debug("%s %s: no estimate (%r)", rule, dict(wildcards.items()), error)
+        hours = None
+    return attempt * max(least, math.ceil(60 * MARGIN * (hours or 0.0)))
 
 
 def latents_mb(entry: Mapping[str, Any], images: int) -> int:

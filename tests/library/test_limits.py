@@ -35,6 +35,20 @@ def test_an_autoencoder_that_nobody_knows_the_cost_of_gets_the_least():
     assert found == 3 * 50_000 / 60  # a second each, three times
 
 
+def test_what_cannot_be_estimated_stops_no_run(tmp_path):
+    """A manifest that was cut, and options of an autoencoder that lack what is counted."""
+    options = {"least": 120, "attempt": 1}
+    config = {**CONFIG, "pathvars": {"results": str(tmp_path)}}
+    (tmp_path / "data/train").mkdir(parents=True)
+    (tmp_path / "data/train/manifest.json").touch()
+    assert job_minutes("extract_conditions", TRAIN, config, **options) == 120
+    (tmp_path / "data/train/manifest.json").write_text('{"n": 10000000}')
+    assert job_minutes("extract_conditions", TRAIN, config, **options) == 334
+    odd = {**CONFIG["autoencoders"][0], "config": {"resolution": 256, "official": {}}}
+    config = {**CONFIG, "autoencoders": [odd]}
+    assert job_minutes("reconstruct_images", {"autoencoder": "kl"}, config, **options) == 120
+
+
 def test_memory_of_latents():
     assert latents_mb({"latent_shape": [768, 16, 16]}, 10_000) == 7865
     assert latents_mb({"family": "module:Class"}, 10_000) == 0
