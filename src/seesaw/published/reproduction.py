@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from seesaw import evaluation_set
-from seesaw.protocols import PROTOCOLS
+from seesaw.protocols import DETERMINISTIC, PROTOCOLS
 from seesaw.published.data import (
     GENERATION,
     IMAGES,
@@ -269,7 +269,8 @@ def _other_images(said: Mapping[str, str]) -> list[str]:
     study = PROTOCOLS["seesaw"].protocol
     choices = {"resolution": "256", **{key: getattr(study, key) for key in CHOICES}}
     for key, choice in choices.items():
-        if said.get(key) != choice:
+        fitting = (choice, DETERMINISTIC) if key == "posterior" else (choice,)
+        if said.get(key) not in fitting:
             reasons.append(f"{key} {said.get(key, 'not named')}, not {choice}")
     return reasons
 
