@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` only if the block succeeds.
 
-    The temporary name keeps the suffix of ``path``, since some writers choose the format by it.
+    It is on the disk before it has the name, so that a power cut leaves no empty file either. The
+    temporary name keeps the suffix of ``path``, since some writers choose the format by it.
     What a killed process left of the same file is removed.
     """
     path = Path(path)
@@ -29,9 +30,19 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
+        to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def to_disk(path: str | Path) -> None:
+    """Return when the system has the file on its disk: a power cut leaves none empty."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: str | Path, value: Any) -> None:

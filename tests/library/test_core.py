@@ -1,6 +1,7 @@
 """Versions, provenance, progress: what every stage leans on."""
 
 import logging
+import os
 import sys
 
 import pandas as pd
@@ -194,6 +195,17 @@ def test_spatial_needs_all_three(tmp_path):
         output=tmp_path / "scores.csv",
     )
     assert list(pd.read_csv(tmp_path / "scores.csv")["metric"]) == ["canny"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *a, real=real, name=name: (calls.append(name), real(*a))
+        )
+    write_json(tmp_path / "a.json", 1)
+    assert calls == ["fsync", "replace"]
 
 
 def test_stages_are_merged_in_the_order_of_the_config(tmp_path):

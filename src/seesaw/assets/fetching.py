@@ -30,7 +30,7 @@ from seesaw.assets.transport import (
     discard,
     transfer,
 )
-from seesaw.files import reject_what_is_no_weights_file, sha256_of
+from seesaw.files import reject_what_is_no_weights_file, sha256_of, to_disk
 
 OFFLINE = ("SEESAW_OFFLINE", "HF_HUB_OFFLINE")
 MIRROR = "SEESAW_MIRROR"
@@ -184,6 +184,7 @@ def fetch(
             break
         if recorded and "mtime_ns" in recorded:  # the same bytes again: nothing is to be rerun
             os.utime(part, ns=(recorded["mtime_ns"], recorded["mtime_ns"]))
+        to_disk(part)
         os.replace(part, target)
         discard(part)
         _record(asset, target, lock, came.sha256, source, came)
