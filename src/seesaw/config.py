@@ -26,6 +26,14 @@ def load_yaml(path: str | Path) -> Any:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
 
 
+def left_out(config: Config) -> list[str]:
+    """Blocks that are named and null: those that a person leaves out.
+
+    On Snakemake's command line (``--config gfid=null``) the word comes as text.
+    """
+    return [name for name, value in config.items() if value in (None, "null")]
+
+
 def same_images(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether two splits read the same files: one path, and of ImageNet the same part of it."""
     if "path" not in a or "path" not in b or a.get("split") != b.get("split"):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from seesaw.assets import assets_of, can_come, weights_folder
 from seesaw.catalogue import read_registry
-from seesaw.config import controlled_of, gfid_references, load_yaml
+from seesaw.config import controlled_of, gfid_references, left_out, load_yaml
 from seesaw.costs.assumptions import ASSUMPTIONS, DEVICE
 from seesaw.costs.rules import COSTS, cost
 from seesaw.costs.study import Job, Study
@@ -94,7 +94,10 @@ def planned_jobs(
 
 def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
     """The config with its pool resolved, as the workflow sees it, and the jobs."""
-    config = with_expanded_paths(load_yaml(configfile))
+    config = load_yaml(configfile)
+    for block in left_out(config):
+        del config[block]
+    config = with_expanded_paths(config)
     config["autoencoders"] = resolve_autoencoders(
         config["autoencoders"], read_registry(), weights_folder(config)
     )

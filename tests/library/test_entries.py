@@ -14,9 +14,11 @@ from diffusers import AutoencoderKL
 from seesaw import cli
 from seesaw.autoencoders import load_autoencoder
 from seesaw.autoencoders.base import build_autoencoder
-from seesaw.config import check_config, load_yaml, resolve_autoencoders
-from seesaw.costs import autoencoder_flops
+from seesaw.config import load_yaml
+from seesaw.config_checks import check_config
+from seesaw.costs.flops import autoencoder_flops
 from seesaw.entries import MOST_TOKENS, check_entries, completed, with_architecture
+from seesaw.published_autoencoders import resolve_autoencoders
 from seesaw.registry import FAMILIES, unknown
 
 ROOT = Path(__file__).parents[2]

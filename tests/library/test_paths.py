@@ -93,7 +93,7 @@ def test_what_lies_at_home_is_found(home):
 def test_a_plan_reads_the_same_paths(home, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(
-        "data: {crop: adm, evaluation: val, splits: {val: {source: folder, path: ~/x}}}\n"
+        "data: {resolution: 256, crop: adm, evaluation: val, splits: {val: {source: folder, path: ~/x}}}\n"
         "autoencoders: [sdvae]\nassets: {folder: ~/weights}\n"
     )
     assert load_yaml(config)["assets"]["folder"] == "~/weights"

@@ -9,6 +9,7 @@ from seesaw.catalogue import read_registry
 from seesaw.config import (
     controlled_of,
     gfid_references,
+    left_out,
     load_yaml,
     sampler_like,
     samplers_of,
@@ -30,9 +31,8 @@ from seesaw.published_autoencoders import resolve_autoencoders
 
 ROOT = Path(workflow.basedir)
 
-# --config diffusion=null leaves the block and the items that need it out; Snakemake gives the word
-# as text.
-LEFT_OUT = [name for name, value in config.items() if value in (None, "null")]
+# --config diffusion=null leaves the block and the items that need it out.
+LEFT_OUT = left_out(config)
 for block in LEFT_OUT:
     del config[block]
 
