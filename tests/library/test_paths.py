@@ -93,8 +93,8 @@ def test_what_lies_at_home_is_found(home):
 def test_a_plan_reads_the_same_paths(home, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(
-        "data: {resolution: 256, crop: adm, evaluation: val, splits: {val: {source: folder, path: ~/x}}}\n"
-        "autoencoders: [sdvae]\nassets: {folder: ~/weights}\n"
+        "data: {resolution: 256, crop: adm, evaluation: val,\n"
+        "  splits: {val: {source: folder, path: ~/x}}}\nautoencoders: [sdvae]\nassets: {folder: ~/weights}\n"
     )
     assert load_yaml(config)["assets"]["folder"] == "~/weights"
     study = load_study(config, [])
