@@ -94,7 +94,8 @@ def test_a_plan_reads_the_same_paths(home, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(
         "data: {resolution: 256, crop: adm, evaluation: val,\n"
-        "  splits: {val: {source: folder, path: ~/x}}}\nautoencoders: [sdvae]\nassets: {folder: ~/weights}\n"
+        "  splits: {val: {source: folder, path: ~/x}}}\n"
+        "autoencoders: [sdvae]\nassets: {folder: ~/weights}\n"
     )
     assert load_yaml(config)["assets"]["folder"] == "~/weights"
     study = load_study(config, [])
