@@ -60,7 +60,7 @@ def controlled_of(config: Config) -> list[tuple[str, Mapping[str, Any] | None]]:
 
 def sampler_like(config: Config, wanted: Mapping[str, Any]) -> str | None:
     """Name of the sampler of the block ``diffusion`` with the same settings, if there is one."""
-    defaults = {"guidance": 1, "interval": [0, 1]}
+    defaults = {"guidance": 1, "interval": [0, 1], "precision": "fp32"}
     for sampler in samplers_of(config):
         settings = {key: value for key, value in sampler.items() if key != "name"}
         if {**defaults, **settings} == {**defaults, **wanted}:

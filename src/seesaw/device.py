@@ -5,6 +5,7 @@ lock file per device and host, held as long as the process lives, and free when 
 """
 
 import atexit
+import contextlib
 import fcntl
 import gc
 import logging
@@ -12,7 +13,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,22 @@ def claim_device(gpu: int) -> str:
     torch.backends.cudnn.allow_tf32 = False
     logger.info("device: cuda; holds %s", held)
     return "cuda"
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether float32 matrix products and convolutions on a GPU may be TF32 inside the block."""
+    import torch
+
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = allowed
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.allow_tf32 = value
 
 
 def _spare_collector() -> None:

@@ -114,6 +114,8 @@ def test_hours_in_closed_form():
         "control-share"
     )
     assert sampling_hours(rate("sampling"), images=36, evaluations=100) == 1.0
+    tf32 = {"images": 36, "evaluations": 100, "precision": "tf32"}
+    assert sampling_hours(rate("sampling-tf32"), **tf32) == 1.0
     assert sampling_hours(0, images=7200, evaluations=9, decode=rate("autoencoder")) == 2.0
 
 

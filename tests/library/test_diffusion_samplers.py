@@ -225,6 +225,37 @@ def test_guided_velocity_by_hand():
     assert float(found) == pytest.approx(1 + 0.5 * 0.1)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_only_the_network_of_a_sampler_sees_its_precision(precision):
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before, seen = [switch.allow_tf32 for switch in switches], []
+
+    def velocity(x, t, y):
+        seen.append([switch.allow_tf32 for switch in switches])
+        if len(seen) == 3:
+            raise RuntimeError("out of memory")
+        return x
+
+    sampler = Sampler(mode="ode", steps=4, precision=precision)
+    x, y = torch.ones(1, 3), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(RuntimeError):
+        sample(velocity, x, y, sampler.times(unshifted), sampler)
+    assert seen == [[precision == "tf32"] * 2] * 3
+    assert [switch.allow_tf32 for switch in switches] == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="TF32 is of GPUs")
+def test_tf32_moves_the_network_only_a_little():
+    torch.manual_seed(0)
+    weight = torch.randn(512, 512, device="cuda") / 512**0.5
+    x, y = torch.randn(8, 512, device="cuda"), torch.zeros(8, dtype=torch.int64, device="cuda")
+    ways = [Sampler(mode="ode", steps=4, precision=name) for name in ("fp32", "tf32")]
+    exact, fast = (
+        sample(lambda x, t, y: x @ weight, x, y, way.times(unshifted), way) for way in ways
+    )
+    assert 0 < float((fast - exact).abs().max()) < 1e-2
+
+
 # --------------------------------------------------------------------------------- errors in words
 
 
@@ -233,6 +264,7 @@ def test_guided_velocity_by_hand():
     [
         ({"mode": "dde"}, "unknown sampler mode 'dde'. Did you mean 'sde'? Valid: heun, ode, sde"),
         ({"steps": 1}, "a sampler needs at least 2 steps, got 1"),
+        ({"precision": "bf16"}, "unknown sampler precision 'bf16'"),
         ({"guidance": 0.5}, "guidance is a scale of at least 1 in an interval within [0, 1], got"),
         ({"interval": (0.6, 0.2)}, "got 1.0 in [0.6, 0.2]"),
         ({"interval": (0.6, 1.2)}, "got 1.0 in [0.6, 1.2]"),

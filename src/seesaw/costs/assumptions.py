@@ -33,8 +33,10 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
     "sampling": Assumption(
         30e12,
         "operations/s",
-        "assumed: float32 without TF32 (67e12 peak), as Seesaw samples; the official SiT script "
-        "allows TF32",
+        "assumed: float32 without TF32 (67e12 peak), unless the sampler says tf32",
+    ),
+    "sampling-tf32": Assumption(
+        100e12, "operations/s", "assumed: a fifth of the peak of TF32 (495e12); nobody measured it"
     ),
     "autoencoder": Assumption(
         30e12, "operations/s", "assumed: float32 without TF32 (67e12 peak), as the jobs set it"

@@ -49,12 +49,20 @@ def _evaluations(sampler: Mapping[str, Any]) -> float:
     return once * (1 + guided)
 
 
-def _sample(job: Job, study: Study, count: int | None, evaluations: float) -> Cost:
+def _sample(
+    job: Job, study: Study, count: int | None, evaluations: float, sampler: Mapping[str, Any]
+) -> Cost:
     sit = _sit(job, study)
     flops = autoencoder_flops(study.autoencoder(job.wildcards["autoencoder"]))
     if sit is None or flops is None or count is None:
         return Cost()
-    hours = sampling_hours(sit[0], images=count, evaluations=evaluations, decode=flops[1])
+    hours = sampling_hours(
+        sit[0],
+        images=count,
+        evaluations=evaluations,
+        decode=flops[1],
+        precision=sampler.get("precision", "fp32"),
+    )
     return Cost(hours, float(count * study.image_bytes))
 
 
@@ -76,8 +84,8 @@ def _train_diffusion(job: Job, study: Study) -> Cost:
 
 def _sample_images(job: Job, study: Study) -> Cost:
     samplers = {sampler["name"]: sampler for sampler in samplers_of(study.config)}
-    evaluations = _evaluations(samplers[job.wildcards["sampler"]])
-    return _sample(job, study, study.evaluation, evaluations)
+    sampler = samplers[job.wildcards["sampler"]]
+    return _sample(job, study, study.evaluation, _evaluations(sampler), sampler)
 
 
 def _score_gfid_times(job: Job, study: Study) -> Cost:
@@ -86,11 +94,11 @@ def _score_gfid_times(job: Job, study: Study) -> Cost:
     shape = latent_shape(study.autoencoder(job.wildcards["autoencoder"]))
     if shape is None:
         return Cost()
-    dimensions = study.option("diffusion.train.time_shift_dimensions", PUBLISHED_DIMENSIONS)
+    dimensions = study.option("diffusion.time_shift_dimensions", PUBLISHED_DIMENSIONS)
     shift = time_shift_of(shape, dimensions)
     share = sum(t / (shift - (shift - 1) * t) for t in times)
-    evaluations = _evaluations(samplers_of(study.config)[0]) * share
-    drawn = _sample(job, study, count, evaluations)
+    sampler = samplers_of(study.config)[0]
+    drawn = _sample(job, study, count, _evaluations(sampler) * share, sampler)
     if drawn.hours is None or count is None:
         return Cost()
     return Cost(drawn.hours + len(times) * count / rate("features") / 3600)

@@ -29,7 +29,12 @@ def control_training_hours(forward: float, *, steps: int, batch_size: int) -> fl
 
 
 def sampling_hours(
-    forward: float, *, images: int, evaluations: float, decode: float = 0.0
+    forward: float,
+    *,
+    images: int,
+    evaluations: float,
+    decode: float = 0.0,
+    precision: str = "fp32",
 ) -> float:
     """Hours of drawing and decoding samples.
 
@@ -38,8 +43,10 @@ def sampling_hours(
         images: how many.
         evaluations: of the network per image (twice the steps with guidance).
         decode: operations of decoding one image.
+        precision: of the sampler, ``"fp32"`` or ``"tf32"``.
     """
-    seconds = forward * evaluations / rate("sampling") + decode / rate("autoencoder")
+    pace = rate("sampling-tf32" if precision == "tf32" else "sampling")
+    seconds = forward * evaluations / pace + decode / rate("autoencoder")
     return images * seconds / 3600
 
 

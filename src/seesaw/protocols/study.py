@@ -242,7 +242,7 @@ def lpips_players(config: Config) -> dict[str, str]:
     Raises:
         ValueError: two of them are one, each in a role of its own.
     """
-    players, found = config["networks"], dict[str, str]()
+    players, found = config["networks"], {}
     for role in (role for role in ROLES if "perceptual" in ROLES[role] and role in players):
         name = players[role]["network"]
         for net in (net for net, names in LPIPS_NETWORKS.items() if name in names):

@@ -155,6 +155,7 @@ def _samples(diffusion: Mapping[str, Any]) -> str:
     for way in diffusion["samplers"]:
         guidance = way.get("guidance", 1)
         words = "no guidance" if guidance == 1 else f"guidance {guidance:g}"
+        words += ", TF32" if way.get("precision") == "tf32" else ""
         ways.append(f"{way['name']} ({way['mode']}, {way['steps']} steps, {words})")
     return (
         f"{', '.join(diffusion['models'])} trained for {diffusion['train']['steps']:,} steps; "
