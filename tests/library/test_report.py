@@ -295,7 +295,8 @@ def test_page_says_what_it_is(run):
     assert "These are not the official networks." in text
     for name in ("mini-depth", "mini-inception", "lpips-alex-random"):
         assert name in text
-    assert "biased upwards at small n. Here n = 2,000; the papers use 50,000." in text
+    assert "Fréchet distances depend on n. Here n = 2,000; the papers use 50,000." in text
+    assert "(gFID, iFID) are biased upwards at small n" in text
     assert "10 of the 10 autoencoders were trained in this run" in text
     assert "slerp interpolation, alpha 0.5, drawn among the 10 nearest neighbours" in text
     assert "libraries: numpy" in text

@@ -47,12 +47,14 @@ def benchmark_table(folder: str | Path) -> pd.DataFrame:
 
 def notices(config: Mapping[str, Any], n: int | None) -> dict[str, Any]:
     """What a reader must know before reading a number."""
-    players = {role: choice["network"] for role, choice in config["networks"].items()}
+    players: dict[str, list[str]] = {}
+    for role, choice in config["networks"].items():
+        players.setdefault(choice["network"], []).append(role)
     return {
-        "trained": {r: p for r, p in players.items() if _origin(p) == "trained"},
-        "random": {r: p for r, p in players.items() if p.endswith("-random")},
+        "trained": {p: r for p, r in players.items() if _origin(p) == "trained"},
+        "random": {p: r for p, r in players.items() if p.endswith("-random")},
         "trained_autoencoders": [a["name"] for a in config["autoencoders"] if "train" in a],
-        "small_n": n is not None and n < UNBIASED_FROM and "inception" in players,
+        "small_n": n is not None and n < UNBIASED_FROM and "inception" in config["networks"],
         "unbiased_from": UNBIASED_FROM,
         "kid": "kid" in config["metrics"],
     }
