@@ -18,17 +18,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seesaw.assets import assets_of, can_come, weights_folder
+from seesaw.assets import assets_of, can_come
 from seesaw.catalogue import read_registry
-from seesaw.config import controlled_of, gfid_references, left_out, load_yaml
+from seesaw.config import controlled_of, gfid_references, load_yaml
 from seesaw.costs.assumptions import ASSUMPTIONS, DEVICE
 from seesaw.costs.rules import COSTS, cost
 from seesaw.costs.study import Job, Study
-from seesaw.entries import completed
 from seesaw.external import absent_images, absent_weights
-from seesaw.paths import with_expanded_paths
-from seesaw.protocols.study import with_derived_splits
-from seesaw.published_autoencoders import resolve_autoencoders
+from seesaw.resolved import resolved
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,17 +91,7 @@ def planned_jobs(
 
 def load_study(configfile: str | Path, jobs: Sequence[Job]) -> Study:
     """The config with its pool resolved, as the workflow sees it, and the jobs."""
-    config = load_yaml(configfile)
-    for block in left_out(config):
-        del config[block]
-    config = with_expanded_paths(config)
-    config["autoencoders"] = resolve_autoencoders(
-        config["autoencoders"], read_registry(), weights_folder(config)
-    )
-    config["autoencoders"] = [
-        completed(entry, config["data"]["resolution"]) for entry in config["autoencoders"]
-    ]
-    return Study(with_derived_splits(config), tuple(jobs))
+    return Study(resolved(load_yaml(configfile), read_registry()), tuple(jobs))
 
 
 def cost_table(study: Study) -> "pd.DataFrame":

@@ -171,7 +171,7 @@ def test_the_registry_and_the_plan_import_no_torch():
     import subprocess
 
     code = (
-        "import sys, seesaw.registry, seesaw.config, seesaw.config_checks, "
+        "import sys, seesaw.registry, seesaw.config, seesaw.config_checks, seesaw.resolved, "
         "seesaw.published_autoencoders, seesaw.assets, seesaw.versions, "
         "seesaw.shards, seesaw.plan, "
         "seesaw.metrics.drift, seesaw.metrics.frechet, seesaw.metrics.kid, seesaw.metrics.faces, "

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from seesaw.assets import assets_of, weights_folder
+from seesaw.assets import assets_of
 from seesaw.catalogue import read_registry
 from seesaw.config import (
     controlled_of,
@@ -15,9 +15,6 @@ from seesaw.config import (
     samplers_of,
     segment_ends,
 )
-from seesaw.config_checks import check_config
-from seesaw.entries import completed
-from seesaw.paths import with_expanded_paths
 from seesaw.protocols.study import (
     cropped_split,
     crops_of,
@@ -25,30 +22,23 @@ from seesaw.protocols.study import (
     own_protocol,
     protocols_for,
     variant_players,
-    with_derived_splits,
 )
-from seesaw.published_autoencoders import resolve_autoencoders
+from seesaw.resolved import resolved
 
 ROOT = Path(workflow.basedir)
 
 # --config diffusion=null leaves the block and the items that need it out.
 LEFT_OUT = left_out(config)
-for block in LEFT_OUT:
-    del config[block]
 
 try:
-    config.update(with_expanded_paths(config))
-    config["autoencoders"] = resolve_autoencoders(
-        config.get("autoencoders", []), read_registry(ROOT), weights_folder(config)
+    found = resolved(
+        config, read_registry(ROOT), load_yaml(ROOT / "workflow/schemas/config.schema.yaml")
     )
-    check_config(config, load_yaml(ROOT / "workflow/schemas/config.schema.yaml"))
-    config["autoencoders"] = [
-        completed(entry, config["data"]["resolution"]) for entry in config["autoencoders"]
-    ]
-    ASSETS = assets_of(config)
-    config["data"]["splits"] = with_derived_splits(config)["data"]["splits"]
+    ASSETS = assets_of(found)
 except ValueError as error:
     raise WorkflowError(str(error))
+config.clear()
+config.update(found)
 
 AUTOENCODERS = {entry["name"]: entry for entry in config["autoencoders"]}
 # Weights that repeat another entry's are measured, but nothing is trained on them unless asked for.
