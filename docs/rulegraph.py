@@ -16,7 +16,7 @@ MERGED = {
     "table2, table5,\nifid_table4, ifid_table5,\ncorrelations, ...": (
         "table1", "table2", "table3", "table4", "table5", "generation", "ifid_table1",
         "ifid_table2", "ifid_table3", "ifid_table4", "ifid_table5", "correlations",
-        "diffusability_losses",
+        "diffusability_losses", "protocols", "protocol_sweep", "scores",
     ),
     "figure1 ... figure9,\nifid_figure1, gfid_t": (
         "figure1", "figure2", "figure3", "figure5", "figure6", "figure7", "figure8", "figure9",
