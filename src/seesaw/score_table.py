@@ -67,7 +67,7 @@ class Column:
 
 
 def read_scores_csv(paths: str | Path | Sequence[str | Path]) -> pd.DataFrame:
-    """Read ``scores.csv``, or the tables of several stages as one.
+    """Read ``scores.csv``, or the tables of several stages as one; of no stage, an empty table.
 
     Empty text cells are ``""`` and an empty value is NaN.
 
@@ -80,6 +80,8 @@ def read_scores_csv(paths: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     tables = [
         pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers) for path in paths
     ]
+    if not tables:  # an item of its own, of stages that the config leaves out
+        return check_scores(pd.DataFrame(columns=[*NEEDED, "protocol", "note"]))
     return check_scores(pd.concat(tables, ignore_index=True))
 
 

@@ -5,6 +5,8 @@ from scipy.stats import pearsonr, spearmanr
 from synthetic_scores import DEFAULT, NAMES, make_scores
 
 from seesaw.files import write_csv
+from seesaw.generation_tables import generation
+from seesaw.protocol_tables import protocol_sweep, protocols
 from seesaw.results import Score
 from seesaw.score_table import (
     CONDITIONS,
@@ -50,6 +52,11 @@ class TestScores:
         assert np.array_equal(read["value"], holed["value"], equal_nan=True)
         for column in ("variant", "duplicate_of", "higher_is_better", "network", "unit"):
             assert read[column].tolist() == holed[column].tolist()
+
+    def test_tables_of_stages_that_were_left_out_say_so(self):
+        nothing = read_scores_csv([])
+        for item in (generation, table4, diffusability_losses, protocols, protocol_sweep):
+            assert item(nothing).columns.tolist() == ["Note"]
 
     def test_autoencoder_named_na_stays(self, scores, tmp_path):
         renamed = scores.replace({"autoencoder": {"rae": "NA"}})

@@ -76,6 +76,10 @@ SAMPLE_GRID = [("sample_grid", "")] if "sample_grid" in ITEMS else []
 DENOISED = [("ifid_figure2", "")] if "ifid_figure2" in ITEMS else []
 
 
+def test_items_read_stages_that_score():
+    assert set().union(*READS.values()) == set(SCORING)
+
+
 def test_nothing_to_do(smoke):
     assert plan(SMOKE) == []
 
